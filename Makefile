@@ -1,0 +1,56 @@
+# `make figures` and `make test` need only Python 3.11+, make and git; the rest is set up in .venv.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: figures gallery test test-slow lint dist bench bench-peers clean
+
+figures: .venv/.base  ## the whole gallery, quick preset, and the report
+	@# status 3: all figures were made, and a claim was not reproduced. That is a result.
+	.venv/bin/fenchel figures --preset quick || [ $$? -eq 3 ]
+
+gallery: .venv/.base  ## the figures that the repository shows: standard preset
+	.venv/bin/fenchel figures --preset standard --gallery paper_figures/gallery || [ $$? -eq 3 ]
+
+test: .venv/.test  ## the fast suite, peers included
+	.venv/bin/python -m pytest -n 2
+
+test-slow: .venv/.test
+	.venv/bin/python -m pytest -n 2 -m slow
+
+lint: .venv/.test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	rm -rf build
+	$(PIP) --no-deps --target build/installed .
+	MYPYPATH=build/installed .venv/bin/mypy -p fenchel
+	rm -rf build
+
+dist: .venv/.test  ## sdist -> wheel -> import from an empty directory
+	rm -rf build dist
+	.venv/bin/python -m build --outdir dist .
+	.venv/bin/python -m venv --system-site-packages build/empty/venv
+	cp .venv/lib/python3*/site-packages/*.pth build/empty/ 2>/dev/null || true
+	rm -rf build
+
+bench: .venv/.test  ## speed against peers in the same run
+	.venv/bin/fenchel bench
+
+# SMPyBandits 0.9.7 needs numpy < 2 and scipy < 1.12: it gets an environment of its own.
+bench-peers: .venv-peers/.done
+
+.venv/.base: pyproject.toml constraints.txt
+	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	touch $@
+
+.venv/.test: .venv/.base
+	$(PIP) --editable ".[test,peers,deep]"
+	touch $@
+
+.venv-peers/.done:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet "numpy<2" "scipy<1.12" SMPyBandits==0.9.7
+	touch $@
+
+clean:
+	rm -rf .venv .venv-peers build dist results *.egg-info

@@ -1,0 +1,7 @@
+"""`python -m fenchel` is the command `fenchel`."""
+
+import sys
+
+from .experiments.cli import main
+
+sys.exit(main())

@@ -1,0 +1,37 @@
+"""Online convex optimisation, experts and bandits."""
+
+from .environments import (
+    AdaptiveBandit,
+    AdversarialBandit,
+    BayesianBernoulliBandit,
+    BernoulliBandit,
+    History,
+    StochasticallyConstrainedAdversary,
+    punish_favourite,
+)
+from .exp3 import Exp3, Exp3IX
+from .ftrl import FTRL, FTRLBandit
+from .hedge import Hedge
+from .log_barrier import LogBarrierFTRL
+from .thompson import ThompsonSampling
+from .tsallis_inf import TsallisINF
+from .ucb import UCB1
+
+__all__ = [
+    "FTRL",
+    "UCB1",
+    "AdaptiveBandit",
+    "AdversarialBandit",
+    "BayesianBernoulliBandit",
+    "BernoulliBandit",
+    "Exp3",
+    "Exp3IX",
+    "FTRLBandit",
+    "Hedge",
+    "History",
+    "LogBarrierFTRL",
+    "StochasticallyConstrainedAdversary",
+    "ThompsonSampling",
+    "TsallisINF",
+    "punish_favourite",
+]

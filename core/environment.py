@@ -1,0 +1,70 @@
+"""What a learner plays against, and what it is told.
+
+An environment runs R replications at once. Each round it receives the learner's action and answers
+with a `Feedback` that holds what the information structure reveals and nothing else. It may depend
+on the actions of earlier rounds (an adaptive adversary), never on the one it is answering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from .learner import Learner
+    from .regret import Comparator
+
+Action: TypeAlias = npt.NDArray[Any]
+Adversary: TypeAlias = Literal["oblivious", "stochastic", "adaptive"]
+
+
+@dataclass(frozen=True, slots=True)
+class FullFeedback:
+    """Every decision's loss: `losses` (R, K) in [0, 1]."""
+
+    losses: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class BanditFeedback:
+    """The loss of the arm played and no other: `arms` (R,), `losses` (R,) in [0, 1]."""
+
+    arms: IntArray
+    losses: FloatArray
+
+
+Feedback: TypeAlias = FullFeedback | BanditFeedback
+
+
+class Environment(Protocol):
+    """R replications of a repeated game.
+
+    Attributes:
+        adversary: where the losses come from. "oblivious": fixed before the game; "stochastic":
+            drawn from distributions fixed before the game, with regret measured on their means;
+            "adaptive": they may depend on the learner's past actions. Guarantees depend on it.
+        horizon: the most rounds that can be played; None: any number.
+    """
+
+    adversary: Adversary
+    horizon: int | None = None
+
+    def admit(self, learner: Learner) -> None:
+        """Raise a ValueError, before the first round, when `learner` does not fit this game."""
+
+    def reset(self, n_replications: int, rng: np.random.Generator) -> None:
+        """Start R fresh replications; all later randomness comes from `rng`."""
+        ...
+
+    def step(self, action: Action) -> Feedback:
+        """Play one round: `action` has the replications on axis 0."""
+        ...
+
+    def comparator(self) -> Comparator:
+        """A fresh account of the learner's loss against the best decision, from this round on."""
+        ...

@@ -1,0 +1,143 @@
+"""The loop of the theory side: a learner against an environment, all replications at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from . import checks
+from .checks import FloatArray, IntArray
+from .environment import Environment
+from .learner import Learner
+from .regret import Trace
+
+BLOCK = (
+    256  # replications that share a pair of generators; results depend on it, so it is a constant
+)
+
+
+def checkpoint_rounds(horizon: int, checkpoints: int | Sequence[int] | IntArray) -> IntArray:
+    """Rounds at which a trace keeps its values.
+
+    Args:
+        horizon: T >= 1.
+        checkpoints: how many, log-spaced from 1 to T (fewer where rounding makes them meet); or the
+            rounds themselves, in [1, T], in any order.
+    """
+    if np.ndim(checkpoints) == 0:
+        count = checks.integer(checkpoints, "checkpoints", minimum=1)
+        spaced = np.geomspace(1, horizon, count) if count > 1 else np.array([horizon])
+        return np.unique(np.rint(spaced).astype(np.int64))
+    rounds = np.unique(np.asarray(checkpoints))
+    whole = rounds.size > 0 and rounds.dtype.kind in "iu"
+    if not whole or rounds[0] < 1 or rounds[-1] > horizon:
+        raise ValueError(
+            f"checkpoints must be rounds in [1, {horizon}], got {checkpoints}; "
+            "pass integers, or how many"
+        )
+    return rounds.astype(np.int64)
+
+
+def run(
+    learner: Learner,
+    environment: Environment,
+    horizon: int,
+    *,
+    n_replications: int = 1,
+    seed: int | None = None,
+    checkpoints: int | Sequence[int] | IntArray = 200,
+    progress: bool = False,
+) -> Trace:
+    """Play `horizon` rounds and return the regret, with the learner's guarantee.
+
+    Replications are run in blocks of 256, each with its own generators for environment and learner
+    spawned from `seed`: the first 256 replications of a longer run are those of a shorter one.
+
+    Args:
+        learner: any `Learner`; it is reset.
+        environment: any `Environment`; it is reset.
+        horizon: T >= 1, the number of rounds.
+        n_replications: R >= 1.
+        seed: nonnegative; None: fresh entropy, kept in `Trace.seed`.
+        checkpoints: how many log-spaced rounds to keep, or which.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: an argument is out of range, or the learner does not fit the environment.
+        FloatingPointError: the learner's numbers are no longer finite; names round and replication.
+    """
+    checks.integer(horizon, "horizon", minimum=1)
+    checks.integer(n_replications, "n_replications", minimum=1)
+    if seed is not None:
+        checks.integer(seed, "seed", minimum=0)
+    if environment.horizon is not None and horizon > environment.horizon:
+        raise ValueError(
+            f"horizon must be at most {environment.horizon}, the rounds that "
+            f"{type(environment).__name__} holds, got {horizon}; play fewer or give more losses"
+        )
+    environment.admit(learner)
+    rounds = checkpoint_rounds(horizon, checkpoints)
+    sizes = [min(BLOCK, n_replications - start) for start in range(0, n_replications, BLOCK)]
+    root = np.random.SeedSequence(seed)
+    regret = np.empty((n_replications, len(rounds)))
+    with _progress_bar(len(sizes) * horizon, type(learner).__name__, progress) as advance:
+        for index, (size, block) in enumerate(zip(sizes, root.spawn(len(sizes)), strict=True)):
+            environment_rng, learner_rng = (np.random.default_rng(s) for s in block.spawn(2))
+            environment.reset(size, environment_rng)
+            learner.reset(size, horizon, learner_rng)
+            first = index * BLOCK
+            try:
+                _play(learner, environment, rounds, regret[first : first + size], advance)
+            except FloatingPointError as error:
+                where = f" (replications count from {first})" if first else ""
+                raise FloatingPointError(f"{error}{where}") from error
+    return Trace(
+        rounds=rounds,
+        regret=regret,
+        guarantee=learner.guarantee(environment),
+        label=type(learner).__name__,
+        seed=int(root.entropy),  # type: ignore[arg-type]  # one int, as it was built from one
+    )
+
+
+def _play(
+    learner: Learner,
+    environment: Environment,
+    rounds: IntArray,
+    regret: FloatArray,
+    advance: Callable[[int], None],
+) -> None:
+    """Play one block and write the regret at `rounds` into `regret` (R, P)."""
+    comparator = environment.comparator()
+    act, step, update, observe = learner.act, environment.step, learner.update, comparator.observe
+    done = 0
+    for point, stop in enumerate(rounds.tolist()):
+        try:
+            for t in range(done + 1, stop + 1):  # noqa: B007  # named in the error below
+                action = act()
+                feedback = step(action)
+                mixture = learner.probabilities
+                observe(action if mixture is None else mixture)
+                update(feedback)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"round {t}, {error}") from error
+        regret[:, point] = comparator.regret()
+        if not np.isfinite(regret[:, point]).all():
+            row = int(np.argmin(np.isfinite(regret[:, point])))
+            raise FloatingPointError(f"round {stop}, replication {row}: the regret is not finite")
+        advance(stop - done)
+        done = stop
+
+
+@contextmanager
+def _progress_bar(total: int, title: str, shown: bool) -> Iterator[Callable[[int], None]]:
+    if not shown:
+        yield lambda rounds: None
+        return
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda rounds: bar.advance(task, rounds)

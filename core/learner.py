@@ -1,0 +1,42 @@
+"""What plays: R independent copies of an algorithm, with its proven bound."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from .checks import FloatArray
+from .environment import Action, Environment
+from .guarantee import Guarantee
+
+
+class Learner(Protocol):
+    """R independent copies of one algorithm, replications on axis 0.
+
+    Attributes:
+        probabilities: (R, K), the distribution from which `act` just drew its arms, for learners
+            that know it: regret is then measured in expectation given the past. None: the arms
+                themselves are charged.
+    """
+
+    probabilities: FloatArray | None = None
+
+    def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
+        """Forget everything; prepare for at most `horizon` rounds with randomness from `rng`."""
+        ...
+
+    def act(self) -> Action:
+        """The action of this round, shape (R,) or (R, d)."""
+        ...
+
+    def update(self, feedback: Any) -> None:
+        """Learn from the answer to the action just played: the `Feedback` of the learner's game."""
+        ...
+
+    def guarantee(self, environment: Environment) -> Guarantee | None:
+        """The proven bound on the regret that `run` measures in `environment`.
+
+        None: none is proven. Learners tuned for their horizon know their bound after `reset`.
+        """
+        return None

@@ -1,0 +1,75 @@
+"""Random numbers: uniforms drawn in chunks, and one draw from each row of distributions.
+
+Every generator is passed in. `UniformStream` gives the same numbers whatever its chunk size,
+because numpy's generators fill arrays in C order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .checks import FloatArray, IntArray
+
+_CHUNK = 1 << 15  # numbers drawn at once: amortises the call, 256 KiB
+
+
+class UniformStream:
+    """Uniforms on [0, 1) of one shape, round after round."""
+
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+        self._rng = rng
+        self._shape = (max(1, _CHUNK // int(np.prod(shape))), *shape)
+        self._next = self._shape[0]
+
+    def draw(self) -> FloatArray:
+        """The next array of uniforms; a view that later draws leave alone."""
+        if self._next == self._shape[0]:
+            self._buffer = self._rng.random(self._shape)
+            self._next = 0
+        self._next += 1
+        uniforms: FloatArray = self._buffer[self._next - 1]
+        return uniforms
+
+
+@njit(cache=True)
+def _sample_rows(probabilities: FloatArray, uniforms: FloatArray, arms: IntArray) -> int:
+    """arms[r] = first k with p_1 + ... + p_k > u_r, which has p_k > 0. Returns a bad row or −1."""
+    rows, size = probabilities.shape
+    for r in range(rows):
+        below = 0.0
+        chosen = -1
+        for k in range(size):
+            p = probabilities[r, k]
+            below += p
+            if p > 0.0:
+                chosen = k
+            if below > uniforms[r]:
+                break
+        # rounding may leave the sum just below u: then the last arm with p > 0 is right
+        if not (below > uniforms[r] or below > 1.0 - 1e-9):
+            return r
+        arms[r] = chosen
+    return -1
+
+
+def sample_rows(probabilities: FloatArray, uniforms: FloatArray) -> IntArray:
+    """One arm per row by inversion of the distribution function; never an arm of probability 0.
+
+    Args:
+        probabilities: shape (R, K), each row a distribution.
+        uniforms: shape (R,), in [0, 1).
+
+    Returns:
+        arms, shape (R,).
+
+    Raises:
+        FloatingPointError: a row is not a distribution (it holds nan, or sums to less than one).
+    """
+    arms = np.empty(len(uniforms), dtype=np.int64)
+    row = _sample_rows(probabilities, uniforms, arms)
+    if row >= 0:
+        raise FloatingPointError(
+            f"replication {row}: probabilities {probabilities[row]} are not a distribution"
+        )
+    return arms

@@ -1,0 +1,313 @@
+"""Regret: exact comparators and the trace of a run.
+
+The regret after t rounds is the learner's cumulative loss minus that of the best comparator for
+these t rounds. The learner's loss is its expectation given the past where the learner knows its own
+probabilities, Σ_s ⟨p_s, ℓ_s⟩, which has the same mean as Σ_s ℓ_s(A_s) and less noise, and the loss
+of the arms played where it does not. In a stochastic environment ℓ_s are the mean losses: this is
+the pseudo-regret.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numba import njit
+
+from . import checks
+from .checks import FloatArray, IntArray
+from .environment import Action
+from .guarantee import Guarantee
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+class Comparator(Protocol):
+    """Accounts for the rounds of one block of replications."""
+
+    def observe(self, decision: Action) -> None:
+        """Charge the learner for the round just played: arms (R,) or distributions (R, K)."""
+        ...
+
+    def regret(self) -> FloatArray:
+        """Regret so far against the best comparator of the rounds so far, shape (R,)."""
+        ...
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+def _charge_mixtures(
+    losses: FloatArray, mixtures: FloatArray, incurred: FloatArray, cumulative: FloatArray
+) -> int:
+    """incurred += ⟨p, ℓ⟩ row by row, cumulative += ℓ; ℓ has R rows, or one that all share.
+
+    Returns the first row of `mixtures` that is not a distribution (to 1e-9), or −1.
+    """
+    shared = losses.shape[0] == 1
+    bad = -1
+    for r in range(len(incurred)):
+        row = 0 if shared else r
+        charge = total = least = 0.0
+        for k in range(losses.shape[1]):
+            p = mixtures[r, k]
+            charge += p * losses[row, k]
+            total += p
+            least = min(least, p)
+        if bad < 0 and not (abs(total - 1.0) < 1e-9 and least >= 0.0):
+            bad = r
+        incurred[r] += charge
+    for r in range(losses.shape[0]):
+        for k in range(losses.shape[1]):
+            cumulative[r, k] += losses[r, k]
+    return bad
+
+
+@njit(cache=True)
+def _charge_arms(
+    losses: FloatArray, arms: IntArray, incurred: FloatArray, cumulative: FloatArray
+) -> int:
+    """The same for arms, which the environment has checked."""
+    shared = losses.shape[0] == 1
+    for r in range(len(incurred)):
+        incurred[r] += losses[0 if shared else r, arms[r]]
+    for r in range(losses.shape[0]):
+        for k in range(losses.shape[1]):
+            cumulative[r, k] += losses[r, k]
+    return -1
+
+
+class BestFixedArm:
+    """The arm of least cumulative loss in hindsight, for each replication.
+
+    Args:
+        n_replications: R.
+        shape: of the losses: (R, K), or (1, K) when all replications share them.
+        current_losses: gives the losses of the round just played; their means in a stochastic
+            environment.
+    """
+
+    def __init__(
+        self, n_replications: int, shape: tuple[int, int], current_losses: Callable[[], FloatArray]
+    ) -> None:
+        self._current_losses = current_losses
+        self._incurred = np.zeros(n_replications)
+        self._cumulative = np.zeros(shape)
+
+    def observe(self, decision: Action) -> None:
+        """Charge arms (R,) or distributions (R, K) the losses of the round just played."""
+        charge = _charge_arms if decision.ndim == 1 else _charge_mixtures
+        bad = charge(self._current_losses(), decision, self._incurred, self._cumulative)
+        if bad >= 0:
+            raise FloatingPointError(
+                f"replication {bad}: {decision[bad]} is not a distribution over the arms"
+            )
+
+    def regret(self) -> FloatArray:
+        """Σ_s ⟨p_s, ℓ_s⟩ − min_k Σ_s ℓ_s(k), shape (R,)."""
+        return self._incurred - self._cumulative.min(axis=-1)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """Regret of R replications at P checkpoints.
+
+    Attributes:
+        rounds: numbers of rounds t, shape (P,), increasing.
+        regret: regret after t rounds, shape (R, P).
+        guarantee: the learner's proven bound, or None.
+        label: the learner's name, for plots.
+        seed: the entropy that repeats the run: pass it to `run`.
+    """
+
+    rounds: IntArray
+    regret: FloatArray
+    guarantee: Guarantee | None = None
+    label: str = ""
+    seed: int | None = None
+
+    def mean(self) -> FloatArray:
+        """Mean over replications, shape (P,)."""
+        result: FloatArray = self.regret.mean(axis=0)
+        return result
+
+    def interval(self, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Student's interval for the mean at each checkpoint: (low, high), each of shape (P,)."""
+        from scipy.stats import t as student
+
+        checks.real(confidence, "confidence", above=0.0, below=1.0)
+        n = self._at_least_two()
+        error = self.regret.std(axis=0, ddof=1) / math.sqrt(n)
+        half = student.ppf(0.5 + confidence / 2, n - 1) * error
+        return self.mean() - half, self.mean() + half
+
+    def estimate(
+        self,
+        statistic: Callable[[FloatArray], FloatArray],
+        *,
+        confidence: float = 0.95,
+        n_resamples: int = 2000,
+        rng: np.random.Generator | None = None,
+    ) -> Estimate:
+        """A statistic of the mean curve with its percentile-bootstrap interval over replications.
+
+        Args:
+            statistic: maps mean curves (..., P) to numbers (...).
+            confidence: of the interval.
+            n_resamples: bootstrap samples.
+            rng: for the resampling; None: a generator of its own, so that a trace has one answer.
+        """
+        checks.real(confidence, "confidence", above=0.0, below=1.0)
+        n = self._at_least_two()
+        rng = np.random.default_rng(0) if rng is None else rng
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n  # (B, R)
+        resampled = statistic(weights @ self.regret)  # from (B, P)
+        low, high = np.quantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2])
+        return Estimate(float(statistic(self.mean())), float(low), float(high))
+
+    def slope(self, tail: float = 0.9, *, confidence: float = 0.95) -> Estimate:
+        """Exponent of growth: slope of log mean regret against log t, with bootstrap interval.
+
+        Args:
+            tail: the part of the run that is fitted: checkpoints t > (1 − tail) T; 0.9 is the last
+                decade.
+            confidence: of the interval.
+        """
+        log_rounds = np.log(self.rounds[self._tail(tail)])
+
+        def exponent(curves: FloatArray) -> FloatArray:
+            curves = curves[..., self._tail(tail)]
+            if not (curves > 0).all():
+                raise ValueError(
+                    f"tail={tail}: mean regret is not positive throughout, so its "
+                    "logarithm has no slope; take a shorter tail or more replications"
+                )
+            return least_squares_slope(log_rounds, np.log(curves))
+
+        return self.estimate(exponent, confidence=confidence)
+
+    def bound_ratio(self, confidence: float = 0.95) -> Estimate:
+        """The largest ratio over the checkpoints of regret to bound; at most 1 if the bound holds.
+
+        Of the mean regret for an "expected" guarantee, of the (1 − δ)-quantile over replications
+        for a "high-probability" one (distribution-free interval from order statistics), and of the
+        largest regret for a "pathwise" one, which has no sampling error.
+        """
+        if self.guarantee is None:
+            raise ValueError(
+                f"the trace of {self.label!r} carries no guarantee; nothing to compare"
+            )
+        bound = self.guarantee.bound(self.rounds.astype(float))
+        if self.guarantee.kind == "pathwise":
+            curves = (self.regret.max(axis=0),) * 3
+        elif self.guarantee.kind == "expected":
+            curves = (self.mean(), *self.interval(confidence))
+        else:
+            assert self.guarantee.confidence is not None
+            curves = self._quantile(self.guarantee.confidence, confidence)
+        value, low, high = (float(np.max(curve / bound)) for curve in curves)
+        return Estimate(value, low, high)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a replication and checkpoint: columns replication, round, regret."""
+        import pandas as pd
+
+        n, points = self.regret.shape
+        return pd.DataFrame(
+            {
+                "replication": np.repeat(np.arange(n), points),
+                "round": np.tile(self.rounds, n),
+                "regret": self.regret.ravel(),
+            }
+        )
+
+    @classmethod
+    def from_frames(
+        cls, frames: Sequence[pd.DataFrame], *, guarantee: Guarantee | None = None, label: str = ""
+    ) -> Trace:
+        """Join what `to_frame` wrote for runs with the same checkpoints, replications stacked."""
+        tables = [frame.pivot(index="replication", columns="round") for frame in frames]
+        if not tables:
+            raise ValueError("frames must hold at least one table, got none")
+        if any(not table.columns.equals(tables[0].columns) for table in tables):
+            raise ValueError("frames must share their checkpoints; join runs of one horizon")
+        return cls(
+            rounds=tables[0]["regret"].columns.to_numpy(),
+            regret=np.concatenate([table["regret"].to_numpy() for table in tables]),
+            guarantee=guarantee,
+            label=label,
+        )
+
+    def plot(self, ax: Axes | None = None, *, bound: bool = True, **style: Any) -> Axes:
+        """Mean regret against t on log-log axes, its 95 % band, and the bound, dashed.
+
+        Args:
+            ax: axes to draw on; None: the current ones.
+            bound: draw the guarantee, where there is one.
+            style: passed to the line of the mean (`color=`, `label=`, ...).
+        """
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.gca()
+        (line,) = ax.plot(self.rounds, self.mean(), **{"label": self.label} | style)
+        if len(self.regret) > 1:
+            ax.fill_between(self.rounds, *self.interval(), color=line.get_color(), alpha=0.2, lw=0)
+        if bound and self.guarantee is not None:
+            limits = self.guarantee.bound(self.rounds.astype(float))
+            ax.plot(self.rounds, limits, color=line.get_color(), ls="--", lw=1)
+        ax.set(xscale="log", yscale="log", xlabel="rounds t", ylabel="regret")
+        return ax
+
+    def _at_least_two(self) -> int:
+        n = len(self.regret)
+        if n < 2:
+            raise ValueError(
+                f"an interval needs n_replications >= 2, got {n}; run more replications"
+            )
+        return n
+
+    def _tail(self, tail: float) -> checks.BoolArray:
+        checks.real(tail, "tail", above=0.0, below=1.0)
+        kept: checks.BoolArray = self.rounds > (1 - tail) * self.rounds[-1]
+        if kept.sum() < 2:
+            raise ValueError(f"tail={tail} holds fewer than two checkpoints; take a longer tail")
+        return kept
+
+    def _quantile(
+        self, level: float, confidence: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Order statistics that estimate and enclose the quantile at each checkpoint."""
+        from scipy.stats import binom
+
+        n = self._at_least_two()
+        order = np.sort(self.regret, axis=0)
+        tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
+        low, high = (int(count) for count in binom.ppf(tails, n, level))
+        if high >= n:  # P(all n below the quantile) is too large: no sample encloses it
+            least = math.ceil(math.log(0.5 - confidence / 2) / math.log(level))
+            raise ValueError(
+                f"the {level:g}-quantile needs at least {least} replications for a {confidence:g} "
+                f"interval, got {n}; run more"
+            )
+        middle = min(math.ceil(level * n) - 1, n - 1)
+        return order[middle], order[max(low - 1, 0)], order[high]
+
+
+def least_squares_slope(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Slope of the least-squares line of y (..., P) on x (P,), over the last axis; shape (...)."""
+    centred = x - x.mean()
+    result: FloatArray = y @ centred / (centred @ centred)
+    return result

@@ -1,0 +1,1 @@
+"""Declare, run, store, check and report experiments."""

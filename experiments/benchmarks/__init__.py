@@ -1,0 +1,1 @@
+"""Benchmarks against peers: `fenchel bench [NAME]`; never part of the tests."""

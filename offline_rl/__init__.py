@@ -1,0 +1,1 @@
+"""Offline RL: datasets, inverse dynamics, offline algorithms (torch). Still empty."""

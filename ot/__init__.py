@@ -1,0 +1,30 @@
+"""Optimal transport (torch): costs, discrete solvers, sparse plans, learned maps. Still empty.
+
+The folder bears the import name of POT. When the root of the repository is on `sys.path`, a plain
+`import ot` arrives here; it is handed over to the installed POT, so that it means POT everywhere.
+"""
+
+
+def _hand_over_to_pot() -> None:
+    """Replace this module, imported as plain `ot`, by the POT that `sys.path` holds elsewhere."""
+    import sys
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parent.parent
+    elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != root]
+    spec = PathFinder.find_spec("ot", elsewhere)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(
+            "No module named 'ot': POT is not installed (pip install POT). "
+            "fenchel's own optimal transport is imported as fenchel.ot.",
+            name="ot",
+        )
+    module = module_from_spec(spec)
+    sys.modules["ot"] = module
+    spec.loader.exec_module(module)
+
+
+if __name__ == "ot":
+    _hand_over_to_pot()
