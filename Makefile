@@ -17,7 +17,7 @@ test: .venv/.test  ## the fast suite, peers included
 test-slow: .venv/.test
 	.venv/bin/python -m pytest -n 2 -m slow
 
-lint: .venv/.test
+lint: .venv/.test  ## style, and types on an installed copy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	rm -rf build
@@ -28,8 +28,11 @@ lint: .venv/.test
 dist: .venv/.test  ## sdist -> wheel -> import from an empty directory
 	rm -rf build dist
 	.venv/bin/python -m build --outdir dist .
-	.venv/bin/python -m venv --system-site-packages build/empty/venv
-	cp .venv/lib/python3*/site-packages/*.pth build/empty/ 2>/dev/null || true
+	$(PIP) --no-deps --target build/wheel dist/*.whl
+	mkdir build/empty
+	cd build/empty && PYTHONPATH=../wheel ../../.venv/bin/python -c "import pathlib, fenchel.core, fenchel.bandits; \
+		from fenchel.experiments.cli import main; main(['list']); \
+		assert pathlib.Path(fenchel.__file__).parts[-3] == 'wheel', fenchel.__file__"
 	rm -rf build
 
 bench: .venv/.test  ## speed against peers in the same run

@@ -20,14 +20,31 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 
 from ..core import checks
-from ..core.checks import IntArray
+from ..core.checks import FloatArray, IntArray
 from ..core.environment import BanditFeedback, Environment
 from ..core.guarantee import Guarantee
 from ..core.learner import Learner
 from ..core.random import UniformStream
 from .environments import BayesianBernoulliBandit
+
+
+@njit(cache=True)
+def _add_losses(
+    ones: FloatArray,
+    zeros: FloatArray,
+    arms: IntArray,
+    losses: FloatArray,
+    uniforms: FloatArray,
+) -> None:
+    """Count a loss of 1 with probability ℓ, else a loss of 0, for the arm played in each row."""
+    for r in range(len(arms)):
+        if uniforms[r] < losses[r]:
+            ones[r, arms[r]] += 1.0
+        else:
+            zeros[r, arms[r]] += 1.0
 
 
 class ThompsonSampling(Learner):
@@ -44,7 +61,6 @@ class ThompsonSampling(Learner):
         """The prior Beta(1, 1) for each arm."""
         self.ones = np.ones((n_replications, self.n_arms))  # 1 + S
         self.zeros = np.ones((n_replications, self.n_arms))  # 1 + n − S
-        self._rows = np.arange(n_replications)
         self._rng, uniforms_rng = rng.spawn(2)
         self._uniforms = UniformStream(uniforms_rng, (n_replications,))
 
@@ -54,9 +70,7 @@ class ThompsonSampling(Learner):
 
     def update(self, feedback: BanditFeedback) -> None:
         """Posterior of the arm played, after the Bernoulli draw of its loss."""
-        one = self._uniforms.draw() < feedback.losses
-        self.ones[self._rows, feedback.arms] += one
-        self.zeros[self._rows, feedback.arms] += ~one
+        _add_losses(self.ones, self.zeros, feedback.arms, feedback.losses, self._uniforms.draw())
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """√(K t ln K/2) in expectation over the uniform prior; None for fixed means."""

@@ -295,7 +295,7 @@ class Trace:
         n = self._at_least_two()
         order = np.sort(self.regret, axis=0)
         tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
-        low, high = (int(count) for count in binom.ppf(tails, n, level))
+        low, high = np.asarray(binom.ppf(tails, n, level)).astype(int).tolist()
         if high >= n:  # P(all n below the quantile) is too large: no sample encloses it
             least = math.ceil(math.log(0.5 - confidence / 2) / math.log(level))
             raise ValueError(
@@ -311,3 +311,39 @@ def least_squares_slope(x: FloatArray, y: FloatArray) -> FloatArray:
     centred = x - x.mean()
     result: FloatArray = y @ centred / (centred @ centred)
     return result
+
+
+def growth_exponent(
+    traces: Sequence[Trace],
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    rng: np.random.Generator | None = None,
+) -> Estimate:
+    """Exponent of growth with the horizon, for learners that are tuned for it.
+
+    The least-squares slope of log mean final regret against log T over runs of different horizons,
+    with the percentile-bootstrap interval over the replications of each run.
+
+    Args:
+        traces: independent runs, one for each of two or more horizons.
+        confidence: of the interval.
+        n_resamples: bootstrap samples.
+        rng: for the resampling; None: a generator of its own, so that the answer is one.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    logs = np.log([float(trace.rounds[-1]) for trace in traces])
+    if len(np.unique(logs)) < 2:
+        raise ValueError(f"traces must have two or more horizons, got {np.exp(logs)}; add a run")
+    finals = np.array([trace.mean()[-1] for trace in traces])
+    resampled = np.empty((n_resamples, len(traces)))
+    for column, trace in zip(resampled.T, traces, strict=True):
+        n = trace._at_least_two()
+        column[:] = (
+            rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) @ trace.regret[:, -1] / n
+        )
+    if not (resampled > 0).all():
+        raise ValueError("mean final regret is not positive, so its logarithm has no slope")
+    slopes = least_squares_slope(logs, np.log(resampled))
+    low, high = np.quantile(slopes, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Estimate(float(least_squares_slope(logs, np.log(finals))), float(low), float(high))

@@ -116,7 +116,7 @@ class Simplex(ConvexSet):
     def project(self, x: FloatArray) -> FloatArray:
         """Π(x) = (x − τ)₊ with τ such that the sum is one, in O(K log K) by sorting.
 
-        The sum is one within 1e-12; entries far below the largest cost no accuracy.
+        The sum is one within 1e-14; entries far below the largest cost no accuracy.
         """
         x = self._vectors(x, "x")
         with np.errstate(over="ignore"):
@@ -296,9 +296,9 @@ class WholeSpace(ConvexSet):
 class Polytope(ConvexSet):
     """The polytope {x ∈ ℝᵈ: A x ≤ b}, nonempty and bounded.
 
-    Construction solves 2 d + 2 linear programs (HiGHS) for the bounding box and the Chebyshev
-    centre. Projections and linear minimisations are solved row by row, so they cost milliseconds a
-    row; prefer the closed forms of the other sets where they apply.
+    Construction solves 2 d + 1 linear programs (HiGHS) for the bounding box and the Chebyshev
+    centre, m + 1 more if the set is flat. Projections and linear minimisations are solved row by
+    row, in milliseconds each; prefer the closed forms of the other sets where they apply.
 
     Attributes:
         A: (m, d), the outward normals as rows.
@@ -399,7 +399,6 @@ class Polytope(ConvexSet):
     @cached_property
     def _box(self) -> tuple[FloatArray, FloatArray]:
         """The least and the greatest value of each coordinate."""
-        self._linear_program(np.zeros(self.dimension))  # infeasible before unbounded
         axes = np.eye(self.dimension)
         low, high = (
             np.array([self._linear_program(sign * axis) @ axis for axis in axes])
@@ -436,7 +435,7 @@ class Polytope(ConvexSet):
             bounds=[(None, None)] * self.dimension + [(0, self.diameter)],
             method="highs",
         )
-        if result.status != 0:
+        if result.status != 0 or result.x is None:
             raise RuntimeError(f"HiGHS failed: {result.message}; rescale A and b")
         return np.asarray(result.x[:-1], dtype=np.float64), float(result.x[-1])
 
@@ -445,7 +444,8 @@ class Polytope(ConvexSet):
         """The projection of one point: a quadratic program compiled once.
 
         In units u = (x − c)/s about the Chebyshev centre c, s = diameter, with target t:
-        min κ‖u‖² − 2 ⟨κ t, u⟩ over the polytope, κ = 1/max(1, ‖t‖) for far targets.
+        min κ‖u‖² − 2 ⟨κ t, u⟩ over the polytope, κ = 1/max(1, ‖t‖): a far target would else
+        look unbounded to the solver.
         """
         import cvxpy as cp
 

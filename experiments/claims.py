@@ -1,0 +1,111 @@
+"""Claims of papers, measured: a value, the interval around it, and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from .errors import ClaimError
+
+DataT = TypeVar("DataT")
+
+
+class Verdict(StrEnum):
+    """What a measurement says of a claim."""
+
+    REPRODUCED = "reproduced"
+    NOT_REPRODUCED = "not reproduced"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A measurement: `value` with its interval [`low`, `high`] (infinite ends are allowed).
+
+    Raises:
+        ValueError: a number is nan, `low` exceeds `high`, or the verdict is none of `Verdict`.
+    """
+
+    value: float
+    low: float
+    high: float
+    verdict: Verdict
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            number = float(getattr(self, name))
+            if math.isnan(number):
+                raise ValueError(f"{name} must be a number, got nan; check what was measured")
+            object.__setattr__(self, name, number)
+        if self.low > self.high:
+            raise ValueError(f"low must be at most high, got [{self.low}, {self.high}]; swap them")
+        object.__setattr__(self, "verdict", Verdict(self.verdict))
+
+
+@dataclass(frozen=True)
+class Claim(Generic[DataT]):
+    """A statement of a paper, and how it is measured on a figure's data.
+
+    Attributes:
+        paper: where it is claimed, such as "Auer et al. 2002, Theorem 3.1".
+        statement: the claim in one line.
+        check: measures it, data -> `Outcome`.
+    """
+
+    paper: str
+    statement: str
+    check: Callable[[DataT], Outcome]
+
+    def __post_init__(self) -> None:
+        for name in ("paper", "statement"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} of a claim must not be empty; say what is claimed where")
+
+    def measure(self, data: DataT) -> Outcome:
+        """The outcome of the check.
+
+        Raises:
+            ClaimError: the check raised, or returned something else.
+        """
+        name = f"claim {self.statement!r} ({self.paper})"
+        try:
+            outcome = self.check(data)
+        except Exception as error:
+            raise ClaimError(f"{name}: its check raised {type(error).__name__}: {error}") from error
+        if not isinstance(outcome, Outcome):
+            raise ClaimError(f"{name}: its check must return an Outcome, got {outcome!r}")
+        return outcome
+
+
+def within(
+    value: float, low: float, high: float, lower: float, upper: float, detail: str = ""
+) -> Outcome:
+    """Claims that the measured quantity lies in [lower, upper].
+
+    Reproduced if all of [low, high] lies there, not reproduced if none does, else inconclusive.
+
+    Raises:
+        ValueError: a number is nan, low > high, or lower > upper.
+    """
+    if not lower <= upper:
+        raise ValueError(f"limits must be numbers in order, got [{lower}, {upper}]; mend them")
+    verdict = Verdict.INCONCLUSIVE
+    if lower <= low and high <= upper:
+        verdict = Verdict.REPRODUCED
+    elif high < lower or low > upper:
+        verdict = Verdict.NOT_REPRODUCED
+    return Outcome(value, low, high, verdict, detail)
+
+
+def at_most(value: float, low: float, high: float, limit: float, detail: str = "") -> Outcome:
+    """Claims that the measured quantity is at most `limit`; see `within`."""
+    return within(value, low, high, -math.inf, limit, detail)
+
+
+def at_least(value: float, low: float, high: float, limit: float, detail: str = "") -> Outcome:
+    """Claims that the measured quantity is at least `limit`; see `within`."""
+    return within(value, low, high, limit, math.inf, detail)

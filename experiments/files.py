@@ -1,0 +1,88 @@
+"""Whole files and folders: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+
+HOST = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())
+TEMPORARY = re.compile(r"\.(?P<target>\d+)\.(?P<pid>\d+)\.(?P<host>[A-Za-z0-9_-]+)\.[0-9a-f]{8}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it: readers see the old one or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Writes a file that survives a power cut."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def renamed(source: Path, target: Path) -> bool:
+    """Whether the folder `source` now stands at `target`; False if that place was taken."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise
+    sync(target.parent)
+    return True
+
+
+def temporary_beside(place: Path) -> Path:
+    """A new name in the same folder that says which process of which host uses it for `place`."""
+    return place.with_name(f".{place.name}.{os.getpid()}.{HOST}.{secrets.token_hex(4)}")
+
+
+def owner_is_dead(temporary: re.Match[str]) -> bool:
+    """Whether the process behind a temporary name lived on this host and has ended."""
+    if temporary["host"] != HOST or os.name != "posix":
+        return False  # nothing is known of other hosts; elsewhere signal 0 would end the process
+    try:
+        os.kill(int(temporary["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def inode(path: Path) -> int | None:
+    """Tells a file or folder from one that takes its place later; None: there is nothing."""
+    try:
+        return path.lstat().st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted; nothing if there is no such folder."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

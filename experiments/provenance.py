@@ -1,0 +1,56 @@
+"""Where a result comes from: versions, the commit of fenchel's checkout, the device."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("numpy", "scipy", "numba", "fenchel", "torch")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of those of `PACKAGES` that are installed; imports none of them."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def checkout() -> dict[str, Any]:
+    """Commit of the checkout that fenchel runs from, and whether files differ from it.
+
+    Both are None where fenchel does not run from a checkout, or git cannot say.
+    """
+    root = Path(__file__).parents[1]
+    commit = _git(root, "rev-parse", "--verify", "HEAD") if (root / ".git").exists() else None
+    if not commit:
+        return {"commit": None, "dirty": None}
+    changes = _git(root, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def device() -> str:
+    """The accelerator that this process has used so far, else "cpu"."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return "cpu"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
