@@ -296,7 +296,7 @@ class AdaptiveBandit(Bandit):
 
     def step(self, action: Action) -> Feedback:
         """Fix the losses from the past, then look at the action."""
-        losses = self._rule(History(self._round, self._last, self._counts))
+        losses = self._rule(History(self._round, self._last, self._counts.copy()))
         self._losses = checks.array(
             losses, "the losses of rule", shape=self._counts.shape, low=0.0, high=1.0
         )

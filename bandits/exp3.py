@@ -46,11 +46,12 @@ class _ExponentialWeights(FTRLBandit):
     """The common part: the potential and the tuned learning rate."""
 
     def __init__(self, n_arms: int, *, learning_rate: float | None = None) -> None:
-        super().__init__(n_arms, NegativeEntropy(), learning_rate=learning_rate)
+        rate = checks.positive(learning_rate, "learning_rate", optional=True)
+        super().__init__(n_arms, NegativeEntropy(), learning_rate=rate)
 
     def tuned_rate(self, horizon: int) -> float:
         """√(2 ln K/(T K))."""
-        return math.sqrt(2 * math.log(self.n_arms) / (horizon * self.n_arms))
+        return np.sqrt(2 * math.log(self.n_arms) / (horizon * self.n_arms))
 
 
 class Exp3(_ExponentialWeights):
@@ -65,9 +66,9 @@ class Exp3(_ExponentialWeights):
         """ln K/η + η K t/2 in expectation; None if the adversary is adaptive."""
         if environment.adversary == "adaptive":
             return None
-        eta, n_arms = self.constant_rate(), self.n_arms
+        eta, n_arms = self.bound_rate(), self.n_arms
         return Guarantee(
-            bound=lambda t: math.log(n_arms) / eta + eta * n_arms * t / 2,
+            bound=lambda t: math.log(n_arms) / eta(t) + eta(t) * n_arms * t / 2,
             kind="expected",
             assumptions="losses in [0, 1], not depending on the learner's actions",
             reference="Bubeck, Cesa-Bianchi 2012, theorem 3.1",
@@ -89,20 +90,21 @@ class Exp3IX(_ExponentialWeights):
         super().__init__(n_arms, learning_rate=learning_rate)
         self.confidence = checks.real(confidence, "confidence", above=0.0, below=1.0)
 
-    def exploration(self) -> float:
+    def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """γ = η/2."""
-        return self.constant_rate() / 2
+        super().reset(n_replications, horizon, rng)
+        self.exploration = self.bound_rate()(horizon) / 2
 
     def guarantee(self, environment: Environment) -> Guarantee:
         """The bound of the module docstring, with probability `confidence` at each t."""
-        eta, n_arms = self.constant_rate(), self.n_arms
+        eta, n_arms = self.bound_rate(), self.n_arms
         entropy, log_half = math.log(n_arms), math.log(2 / (1 - self.confidence))  # ln(1/δ')
         spread = 2.0 if environment.adversary == "stochastic" else 0.5
         return Guarantee(
             bound=lambda t: (
-                2 * entropy / eta
-                + eta * n_arms * t
-                + (1 / eta + 1) * (math.log(2) + log_half)
+                2 * entropy / eta(t)
+                + eta(t) * n_arms * t
+                + (1 / eta(t) + 1) * (math.log(2) + log_half)
                 + np.sqrt(spread * log_half * t)
             ),
             kind="high-probability",

@@ -18,8 +18,9 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -34,7 +35,7 @@ from ..core.random import UniformStream, sample_rows
 Rate: TypeAlias = float | Callable[[int], float]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")  # an infinite estimate is refused at the next step
 def _add_estimates(
     cumulative: FloatArray,
     arms: IntArray,
@@ -64,38 +65,35 @@ class FTRL(Learner):
     ) -> None:
         self.n_arms = checks.integer(n_arms, "n_arms", minimum=2)
         self.potential = potential
+        if not isinstance(potential, SimplexPotential):
+            raise TypeError(f"potential must be one on the simplex, got {potential!r}")
         if not callable(learning_rate):
-            checks.positive(learning_rate, "learning_rate", optional=True)
+            learning_rate = checks.positive(learning_rate, "learning_rate", optional=True)
         self.learning_rate = learning_rate
         self.horizon: int | None = None
 
     def tuned_rate(self, horizon: int) -> Rate:
-        """η, or t -> η_t, when no learning rate was given."""
+        """η, or t -> η_t, when no learning rate was given; works elementwise on arrays."""
         raise ValueError(f"learning_rate must be given to {type(self).__name__}, got None")
 
-    def rate(self) -> Rate:
-        """η or t -> η_t as played; the tuned one is known after `reset`."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        if self.horizon is None:
-            raise ValueError(
-                f"{type(self).__name__} is tuned for the horizon given to reset; call run or reset "
-                "first, or pass learning_rate"
-            )
-        return self.tuned_rate(self.horizon)
+    def bound_rate(self) -> Callable[[Any], Any]:
+        """t -> η, the constant of this learner, for its bound after t rounds.
 
-    def constant_rate(self) -> float:
-        """η, for bounds that need a constant one."""
-        rate = self.rate()
+        Before `reset`, a tuned learner is taken to be tuned for the horizon t.
+        """
+        rate = self.learning_rate
+        if rate is None and self.horizon is None:
+            return self.tuned_rate
+        rate = self.tuned_rate(self.horizon) if rate is None else rate  # type: ignore[arg-type]
         if callable(rate):
             raise ValueError(f"learning_rate must be constant for this bound, got {rate!r}")
-        return rate
+        return lambda t: rate
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """L_0 = 0 for R replications."""
         self.horizon = checks.integer(horizon, "horizon", minimum=1)
-        rate = self.rate()
-        self._rate = rate if callable(rate) else lambda t: rate
+        rate = self.tuned_rate(horizon) if self.learning_rate is None else self.learning_rate
+        self._rate = rate if callable(rate) else lambda t: rate  # t -> η_t
         self._round = 0
         self.cumulative_losses = np.zeros((n_replications, self.n_arms))  # L_{t−1}, (R, K)
 
@@ -104,6 +102,8 @@ class FTRL(Learner):
         self._round += 1
         mixture = np.empty_like(self.cumulative_losses)
         eta = self._rate(self._round)
+        if not 0.0 < eta < math.inf:
+            raise ValueError(f"learning_rate must be positive and finite in each round, got {eta}")
         self.potential.maximize_rows(self.cumulative_losses, -eta, mixture)
         return mixture
 
@@ -123,18 +123,18 @@ class FTRLBandit(FTRL):
         n_arms: K >= 2.
         potential: ψ, on the simplex.
         learning_rate: as in `FTRL`.
+
+    Attributes:
+        exploration: γ >= 0 of the estimate; 0 unless a subclass sets it.
     """
 
     probabilities: FloatArray
+    exploration = 0.0
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """L̂_0 = 0 for R replications."""
         super().reset(n_replications, horizon, rng)
         self._uniforms = UniformStream(rng, (n_replications,))
-
-    def exploration(self) -> float:
-        """γ >= 0 of the estimate, fixed at `reset`."""
-        return 0.0
 
     def act(self) -> IntArray:
         """A_t ~ p_t, shape (R,)."""
@@ -148,5 +148,5 @@ class FTRLBandit(FTRL):
             feedback.arms,
             feedback.losses,
             self.probabilities,
-            self.exploration(),
+            self.exploration,
         )

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from ..core import checks
 from ..core.environment import Environment
 from ..core.guarantee import Guarantee
 from ..core.potentials import NegativeEntropy
@@ -30,17 +33,18 @@ class Hedge(FTRL):
     """
 
     def __init__(self, n_arms: int, *, learning_rate: float | None = None) -> None:
-        super().__init__(n_arms, NegativeEntropy(), learning_rate=learning_rate)
+        rate = checks.positive(learning_rate, "learning_rate", optional=True)
+        super().__init__(n_arms, NegativeEntropy(), learning_rate=rate)
 
     def tuned_rate(self, horizon: int) -> float:
         """√(8 ln K/T)."""
-        return math.sqrt(8 * math.log(self.n_arms) / horizon)
+        return np.sqrt(8 * math.log(self.n_arms) / horizon)
 
     def guarantee(self, environment: Environment) -> Guarantee:
         """ln K/η + η t/8: on every run; in expectation where regret is measured on mean losses."""
-        eta, entropy = self.constant_rate(), math.log(self.n_arms)
+        eta, entropy = self.bound_rate(), math.log(self.n_arms)
         return Guarantee(
-            bound=lambda t: entropy / eta + eta * t / 8,
+            bound=lambda t: entropy / eta(t) + eta(t) * t / 8,
             kind="expected" if environment.adversary == "stochastic" else "pathwise",
             assumptions="losses in [0, 1]",
             reference="Cesa-Bianchi, Lugosi 2006, theorem 2.2",

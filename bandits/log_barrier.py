@@ -20,10 +20,9 @@ References:
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from ..core import checks
 from ..core.environment import Environment
 from ..core.guarantee import Guarantee
 from ..core.potentials import LogBarrier
@@ -39,20 +38,21 @@ class LogBarrierFTRL(FTRLBandit):
     """
 
     def __init__(self, n_arms: int, *, learning_rate: float | None = None) -> None:
-        super().__init__(n_arms, LogBarrier(), learning_rate=learning_rate)
+        rate = checks.positive(learning_rate, "learning_rate", optional=True)
+        super().__init__(n_arms, LogBarrier(), learning_rate=rate)
 
     def tuned_rate(self, horizon: int) -> float:
-        """√(2 (K − 1) ln T/T), with T at least 2."""
-        horizon = max(horizon, 2)
-        return math.sqrt(2 * (self.n_arms - 1) * math.log(horizon) / horizon)
+        """√(2 (K − 1) ln T/T), with ln 2 at T = 1."""
+        log = np.log(np.maximum(horizon, 2))
+        return np.sqrt(2 * (self.n_arms - 1) * log / horizon)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """(K − 1) ln t/η + η t/2 + 1 in expectation; None against adaptive adversaries."""
         if environment.adversary == "adaptive":
             return None
-        eta, n_arms = self.constant_rate(), self.n_arms
+        eta, n_arms = self.bound_rate(), self.n_arms
         return Guarantee(
-            bound=lambda t: (n_arms - 1) * np.log(t) / eta + eta * t / 2 + 1,
+            bound=lambda t: (n_arms - 1) * np.log(t) / eta(t) + eta(t) * t / 2 + 1,
             kind="expected",
             assumptions="losses in [0, 1], not depending on the learner's actions",
             reference="derived, after Foster et al. 2016",

@@ -81,5 +81,5 @@ class ThompsonSampling(Learner):
             bound=lambda t: np.sqrt(scale * t),
             kind="expected",
             assumptions="Bernoulli losses whose means are drawn from the uniform prior",
-            reference="Russo, Van Roy 2016, proposition 1 with theorem 1",
+            reference="Russo, Van Roy 2016, propositions 1 and 3",
         )

@@ -20,6 +20,7 @@ import math
 
 import numpy as np
 
+from ..core import checks
 from ..core.environment import Environment
 from ..core.guarantee import Guarantee
 from ..core.potentials import TsallisEntropy
@@ -35,7 +36,8 @@ class TsallisINF(FTRLBandit):
     """
 
     def __init__(self, n_arms: int, *, learning_rate: float | None = None) -> None:
-        super().__init__(n_arms, TsallisEntropy(0.5), learning_rate=learning_rate)
+        rate = checks.positive(learning_rate, "learning_rate", optional=True)
+        super().__init__(n_arms, TsallisEntropy(0.5), learning_rate=rate)
 
     def tuned_rate(self, horizon: int) -> Rate:
         """t -> 2/√t."""
@@ -53,9 +55,9 @@ class TsallisINF(FTRLBandit):
                 assumptions="losses in [0, 1], not depending on the learner's actions",
                 reference="Zimmert, Seldin 2021, theorem 1",
             )
-        eta = self.constant_rate()
+        eta = self.bound_rate()
         return Guarantee(
-            bound=lambda t: 4 * (root - 1) / eta + eta * root * t / 2,
+            bound=lambda t: 4 * (root - 1) / eta(t) + eta(t) * root * t / 2,
             kind="expected",
             assumptions="losses in [0, 1], not depending on the learner's actions",
             reference="derived, as Zimmert, Seldin 2021, theorem 1",

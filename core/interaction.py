@@ -89,7 +89,7 @@ def run(
             learner.reset(size, horizon, learner_rng)
             first = index * BLOCK
             try:
-                _play(learner, environment, rounds, regret[first : first + size], advance)
+                _play(learner, environment, horizon, rounds, regret[first : first + size], advance)
             except FloatingPointError as error:
                 where = f" (replications count from {first})" if first else ""
                 raise FloatingPointError(f"{error}{where}") from error
@@ -105,6 +105,7 @@ def run(
 def _play(
     learner: Learner,
     environment: Environment,
+    horizon: int,
     rounds: IntArray,
     regret: FloatArray,
     advance: Callable[[int], None],
@@ -113,7 +114,8 @@ def _play(
     comparator = environment.comparator()
     act, step, update, observe = learner.act, environment.step, learner.update, comparator.observe
     done = 0
-    for point, stop in enumerate(rounds.tolist()):
+    stops = rounds.tolist()
+    for point, stop in enumerate([*stops, *([horizon] if stops[-1] < horizon else [])]):
         try:
             for t in range(done + 1, stop + 1):  # noqa: B007  # named in the error below
                 action = act()
@@ -123,6 +125,10 @@ def _play(
                 update(feedback)
         except FloatingPointError as error:
             raise FloatingPointError(f"round {t}, {error}") from error
+        except ValueError as error:
+            raise ValueError(f"round {t}: {error}") from error
+        if point == len(stops):
+            break  # the rounds after the last checkpoint
         regret[:, point] = comparator.regret()
         if not np.isfinite(regret[:, point]).all():
             row = int(np.argmin(np.isfinite(regret[:, point])))

@@ -60,46 +60,64 @@ def _shift(z: FloatArray, scale: float, out: FloatArray) -> None:
         out[k] = scale * (z[k] - best)
 
 
+@njit(cache=True, fastmath=_FAST)
+def _sum(x: FloatArray) -> float:
+    total = 0.0
+    for k in range(len(x)):
+        total += x[k]
+    return total
+
+
 @njit(cache=True)
-def _shift_rows(z: FloatArray, scale: float, out: FloatArray) -> None:
-    """out[r] = scale · z[r] − max(scale · z[r]) <= 0, so that exp cannot overflow."""
+def _finite(x: FloatArray) -> bool:
+    return np.isfinite(_sum(x))
+
+
+@njit(cache=True)
+def _shift_rows(z: FloatArray, scale: float, out: FloatArray) -> int:
+    """out[r] = scale · z[r] − max(scale · z[r]) <= 0, so that exp cannot overflow.
+
+    Returns the first row that is not finite, or −1.
+    """
     for r in range(z.shape[0]):
         _shift(z[r], scale, out[r])
+        if not _finite(out[r]):
+            return r
+    return -1
 
 
 @njit(cache=True)
-def _normalize(weights: FloatArray) -> int:
-    """Divide rows by their sums, at least 1. Returns the first row that is not finite, or −1."""
+def _normalize(weights: FloatArray) -> None:
+    """Divide rows by their sums, which are at least 1."""
     for r in range(weights.shape[0]):
         total = 0.0
         for k in range(weights.shape[1]):
             total += weights[r, k]
-        if not total >= 1.0:
-            return r
         share = 1.0 / total
         for k in range(weights.shape[1]):
             weights[r, k] *= share
-    return -1
 
 
 @njit(cache=True)
 def _softmax(z: FloatArray, scale: float, out: FloatArray) -> int:
     """out[r] = softmax(scale · z[r]). Returns the first row that is not finite, or −1."""
-    _shift_rows(z, scale, out)
-    for r in range(z.shape[0]):
-        for k in range(z.shape[1]):
-            out[r, k] = np.exp(out[r, k])
-    return _normalize(out)
+    bad = _shift_rows(z, scale, out)
+    if bad < 0:
+        for r in range(z.shape[0]):
+            for k in range(z.shape[1]):
+                out[r, k] = np.exp(out[r, k])
+        _normalize(out)
+    return bad
 
 
 @njit(inline="always")
-def _power(v: float, alpha: float) -> float:
-    """v^{1/(1−α)}; the two exponents that matter most need no logarithm."""
+def _power(x: float, v: float, alpha: float) -> float:
+    """v^{1/(1−α)}, v = 1/(1 + x); the two exponents that matter most need no logarithm."""
     if alpha == 0.5:
         return v * v
     if alpha == 0.0:
         return v
-    return np.exp(np.log(v) / (1.0 - alpha))
+    return np.exp(-np.log1p(x) / (1.0 - alpha))
 
 
 @njit(inline="always")
@@ -124,14 +142,17 @@ def _normalize_powers(z: FloatArray, scale: float, alpha: float, out: FloatArray
     most = _excess(float(size), alpha)  # all p <= 1/K there
     for r in range(rows):
         _shift(z[r], scale, shifted)
+        if not _finite(shifted):
+            return r
         s = 0.0
         done = False
         for _ in range(_NEWTON_STEPS):
             total = 0.0  # Σ p
             slope = 0.0  # Σ p/u = −d(Σ p)/ds
             for k in range(size):
-                v = 1.0 / (1.0 + rate * (s - shifted[k]))
-                p = _power(v, alpha)
+                x = rate * (s - shifted[k])
+                v = 1.0 / (1.0 + x)  # 1/u
+                p = _power(x, v, alpha)
                 out[r, k] = p
                 total += p
                 slope += p * v
@@ -272,18 +293,17 @@ class NegativeEntropy(SimplexPotential):
         if z.size < _VECTORIZE:
             _refuse_row(_softmax(z, scale, out))
         else:
-            _shift_rows(z, scale, out)
+            _refuse_row(_shift_rows(z, scale, out))
             np.exp(out, out=out)
-            _refuse_row(_normalize(out))
+            _normalize(out)
 
 
 @dataclass(frozen=True)
 class TsallisEntropy(SimplexPotential):
     """ψ(p) = −Σ (p^α − α p)/(α(1−α)) on the simplex, 0 < α < 1.
 
-    α → 1 gives the negative entropy (up to a constant), α → 0 the log-barrier (up to scale and a
-    constant). Some papers write −2 Σ √p for α = ½; ours is −4 Σ √p + 2, so their learning rate is
-    twice ours.
+    α → 1 gives the negative entropy and α → 0 the log-barrier, up to constants. Some papers write
+    −2 Σ √p for α = ½; ours is −4 Σ √p + 2, so their learning rate is half ours.
     """
 
     alpha: float

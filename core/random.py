@@ -34,22 +34,23 @@ class UniformStream:
 
 @njit(cache=True)
 def _sample_rows(probabilities: FloatArray, uniforms: FloatArray, arms: IntArray) -> int:
-    """arms[r] = first k with p_1 + ... + p_k > u_r, which has p_k > 0. Returns a bad row or −1."""
+    """arms[r] = first k with p_1 + ... + p_k > u_r, which has p_k > 0.
+
+    Where rounding leaves the whole sum at or below u_r: the last k with p_k > 0. Returns the first
+    row that does not sum to 1 (within 1e-9), or −1.
+    """
     rows, size = probabilities.shape
     for r in range(rows):
-        below = 0.0
-        chosen = -1
+        total = 0.0
+        found = False
         for k in range(size):
             p = probabilities[r, k]
-            below += p
-            if p > 0.0:
-                chosen = k
-            if below > uniforms[r]:
-                break
-        # rounding may leave the sum just below u: then the last arm with p > 0 is right
-        if not (below > uniforms[r] or below > 1.0 - 1e-9):
+            total += p
+            if p > 0.0 and not found:
+                arms[r] = k
+                found = total > uniforms[r]
+        if not abs(total - 1.0) < 1e-9:
             return r
-        arms[r] = chosen
     return -1
 
 

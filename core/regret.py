@@ -99,8 +99,12 @@ class BestFixedArm:
 
     def observe(self, decision: Action) -> None:
         """Charge arms (R,) or distributions (R, K) the losses of the round just played."""
+        losses = self._current_losses()
         charge = _charge_arms if decision.ndim == 1 else _charge_mixtures
-        bad = charge(self._current_losses(), decision, self._incurred, self._cumulative)
+        shape = (len(self._incurred), losses.shape[1])[: decision.ndim]
+        if decision.shape != shape:
+            raise ValueError(f"a decision must have shape {shape}, got {decision.shape}")
+        bad = charge(losses, decision, self._incurred, self._cumulative)
         if bad >= 0:
             raise FloatingPointError(
                 f"replication {bad}: {decision[bad]} is not a distribution over the arms"
@@ -209,7 +213,7 @@ class Trace:
             raise ValueError(
                 f"the trace of {self.label!r} carries no guarantee; nothing to compare"
             )
-        bound = self.guarantee.bound(self.rounds.astype(float))
+        bound = np.asarray(self.guarantee.bound(self.rounds.astype(float)), dtype=np.float64)
         if self.guarantee.kind == "pathwise":
             curves = (self.regret.max(axis=0),) * 3
         elif self.guarantee.kind == "expected":
@@ -217,7 +221,7 @@ class Trace:
         else:
             assert self.guarantee.confidence is not None
             curves = self._quantile(self.guarantee.confidence, confidence)
-        value, low, high = (float(np.max(curve / bound)) for curve in curves)
+        value, low, high = (float(_ratio(curve, bound).max()) for curve in curves)
         return Estimate(value, low, high)
 
     def to_frame(self) -> pd.DataFrame:
@@ -302,8 +306,14 @@ class Trace:
                 f"the {level:g}-quantile needs at least {least} replications for a {confidence:g} "
                 f"interval, got {n}; run more"
             )
-        middle = min(math.ceil(level * n) - 1, n - 1)
-        return order[middle], order[max(low - 1, 0)], order[high]
+        lower = order[low - 1] if low > 0 else np.full_like(order[0], -np.inf)
+        return order[math.ceil(level * n - 1e-9) - 1], lower, order[high]
+
+
+def _ratio(curve: FloatArray, bound: FloatArray) -> FloatArray:
+    """curve/bound; where the bound is 0, 0 if it holds and ∞ if not."""
+    broken = np.where(curve > bound, np.inf, 0.0)
+    return np.divide(curve, bound, out=broken, where=bound > 0)
 
 
 def least_squares_slope(x: FloatArray, y: FloatArray) -> FloatArray:

@@ -50,7 +50,8 @@ def _dispatch(argv: list[str]) -> int:
         "run",
         add_help=False,
         help="make the runs of one experiment; print where the tables are",
-        description=f"Make the runs of one experiment, without drawing. {OVERRIDES}",
+        usage="fenchel run NAME [OPTIONS] [SETTINGS]",
+        description=f"Make the runs of one experiment, without drawing.\n{OVERRIDES}",
     )
     run.set_defaults(command=_run, parser=run)
     run.add_argument("name", metavar="NAME", nargs="?", help="of a figure or an experiment")

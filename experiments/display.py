@@ -31,15 +31,20 @@ SHOWN = 20  # configs listed by `fenchel run`; the folder has them all
 def catalogue() -> int:
     """Prints figures and benchmarks; 1 if a figure cannot be imported."""
     broken = 0
-    table = _table("figure", "shows", "paper", "experiment")
+    table = _table("figure", "shows")
     for name in registry.figure_names():
         try:
             figure = registry.load_figure(name)
         except Exception as error:
-            table.add_row(name, Text(f"cannot be loaded: {type(error).__name__}: {error}", "red"))
+            failure(f"{name} cannot be loaded: {type(error).__name__}: {error}")
             broken = 1
         else:
-            table.add_row(*map(Text, (name, figure.title, figure.paper, figure.experiment.name)))
+            count = _plural(len(figure.claims), "claim")
+            shown = Text(f"{figure.title} ({count})")
+            for more in (figure.paper, f"{figure.experiment.name}: {figure.experiment.summary}"):
+                shown.append(f"\n{more}", "dim")
+            table.add_row(Text(name), shown)
+    table.columns[0].no_wrap = True
     _out().print(table if table.row_count else "no figures")
     benchmarks = registry.benchmark_names()
     if benchmarks:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
 import secrets
 import socket
+import stat
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 HOST = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())
 TEMPORARY = re.compile(r"\.(?P<target>\d+)\.(?P<pid>\d+)\.(?P<host>[A-Za-z0-9_-]+)\.[0-9a-f]{8}")
@@ -54,6 +58,16 @@ def renamed(source: Path, target: Path) -> bool:
     return True
 
 
+def exchanged(one: Path, two: Path) -> bool:
+    """Whether two folders have swapped names in one step; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    paths = os.fsencode(one), os.fsencode(two)
+    return rename is not None and rename(here, paths[0], here, paths[1], exchange) == 0
+
+
 def temporary_beside(place: Path) -> Path:
     """A new name in the same folder that says which process of which host uses it for `place`."""
     return place.with_name(f".{place.name}.{os.getpid()}.{HOST}.{secrets.token_hex(4)}")
@@ -72,12 +86,32 @@ def owner_is_dead(temporary: re.Match[str]) -> bool:
     return False
 
 
-def inode(path: Path) -> int | None:
-    """Tells a file or folder from one that takes its place later; None: there is nothing."""
+class Identity(NamedTuple):
+    """Tells a file or folder from one that takes its place later."""
+
+    inode: int  # alone not enough: one that is deleted leaves its inode to the next
+    modified_ns: int
+    is_folder: bool
+
+
+def identify(path: Path) -> Identity | None:
+    """The identity of what is there; None: there is nothing."""
     try:
-        return path.lstat().st_ino
-    except (FileNotFoundError, NotADirectoryError):
+        status = path.stat()
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        status = path.lstat()  # a link to nowhere
+    except NotADirectoryError:
         return None
+    return Identity(status.st_ino, status.st_mtime_ns, stat.S_ISDIR(status.st_mode))
+
+
+def remove_empty(folder: Path, top: Path) -> None:
+    """Removes `folder` and those above it up to and with `top`; each must be empty."""
+    while folder.is_relative_to(top):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def entries(folder: Path) -> list[Path]:

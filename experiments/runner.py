@@ -55,7 +55,8 @@ def sweep(
     configs = experiment.configs(settings)
     cells = [(config, seed) for config in configs for seed in range(settings.n_seeds)]
     store.tidy(experiment.name)
-    runs = [None if fresh else store.load_run(experiment.name, *cell) for cell in cells]
+    runs = [store.load_run(experiment.name, *cell) for cell in cells]
+    runs = [None if fresh else run for run in runs]  # read all the same: damage is set aside
     missing = [i for i, run in enumerate(runs) if run is None]
     stored = [run for run in runs if run is not None]
 
@@ -91,7 +92,7 @@ def sweep(
             f"stored; the first: {config}, seed {seed}\n{failures[first]}"
         )
     for i in missing:
-        runs[i] = store.load_run(experiment.name, *cells[i])
+        runs[i] = _look_up(store, experiment.name, *cells[i])
     whole = [run for run in runs if run is not None]
     if len(whole) < len(cells):
         raise RunFailed(f"{len(cells) - len(whole)} new runs vanished from {store.root}; run again")
@@ -139,12 +140,19 @@ def _outcomes(
         outcomes.close()  # ends the workers if they are not done
 
 
+def _look_up(store: Store, experiment: str, config: Any, seed: int) -> StoredRun | None:
+    """A run that was just stored; it is away for an instant while another sweep replaces it."""
+    for pause in (0.0, 0.01, 0.1, 1.0):
+        time.sleep(pause)
+        if (run := store.load_run(experiment, config, seed)) is not None:
+            return run
+    return None
+
+
 def _one_thread() -> contextlib.AbstractContextManager[object]:
     """As in the workers: with more threads, linear algebra may round differently."""
-    try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        return contextlib.nullcontext()
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+
     return threadpool_limits(1)
 
 

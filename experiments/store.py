@@ -29,9 +29,12 @@ from .errors import InputError, StoreWarning
 from .experiment import canonical_json, check_name, config_hash, plain
 from .files import (
     TEMPORARY,
+    Identity,
     entries,
-    inode,
+    exchanged,
+    identify,
     owner_is_dead,
+    remove_empty,
     renamed,
     sync,
     temporary_beside,
@@ -88,7 +91,7 @@ class Store:
         """As `load`, with the record. A damaged run is set aside, with a `StoreWarning`."""
         place = self.directory(experiment, config, seed)
         wanted = canonical_json({"experiment": experiment, "config": plain(config), "seed": seed})
-        while (identity := inode(place)) is not None:
+        while (identity := identify(place)) is not None:
             try:
                 run = _read(place)
                 found = {key: run.record.get(key) for key in ("experiment", "config", "seed")}
@@ -97,7 +100,7 @@ class Store:
                 return run
             except Damaged as damage:
                 # Another process may have replaced the run while it was read: look again then.
-                if inode(place) == identity:
+                if identify(place) == identity:
                     self.set_aside(place, str(damage), identity)
                     return None
         return None
@@ -137,7 +140,7 @@ class Store:
         text = json.dumps(record, indent=1, allow_nan=False)
 
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(place)
+        temporary, retired = temporary_beside(place), temporary_beside(place)
         temporary.mkdir()
         try:
             write_synced(temporary / TABLE, content.getvalue())
@@ -146,13 +149,19 @@ class Store:
             for _ in range(ATTEMPTS):
                 if renamed(temporary, place):
                     return
-                if replace:
-                    _retire(place)
-                elif self.load_run(experiment, config, seed) is not None:
+                if self.load_run(experiment, config, seed) is None:
+                    continue  # what was there could not be trusted and is aside now
+                if not replace or exchanged(temporary, place):
                     return  # another process was faster: its run is as good
+                # No exchange on this system: the old run makes room for an instant. If we die in
+                # it, `tidy` brings one of the two back.
+                shutil.rmtree(retired, ignore_errors=True)
+                with contextlib.suppress(FileNotFoundError):
+                    place.rename(retired)
             raise OSError(f"{place} cannot be taken: something keeps coming back there; look at it")
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for folder in (temporary, retired):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self, experiment: str) -> None:
         """Sets aside what does not belong there or in `experiment`; clears what the dead left."""
@@ -170,27 +179,33 @@ class Store:
                         if file.name not in (TABLE, RUN):
                             self.set_aside(file, "is not part of a run")
 
-    def set_aside(self, path: Path, reason: str, identity: int | None = None) -> None:
+    def set_aside(self, path: Path, reason: str, identity: Identity | None = None) -> None:
         """Moves `path` to a new folder in `<root>/set-aside` and warns; never deletes.
 
         With `identity`, only if `path` is still the file or folder that was judged.
         """
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-        aside = self.root / SET_ASIDE / stamp / path.relative_to(self.root)
+        top = self.root / SET_ASIDE / stamp
+        aside = top / path.relative_to(self.root)
         aside.parent.mkdir(parents=True)
-        try:
+        moved = False
+        with contextlib.suppress(FileNotFoundError):  # another process may do it first
             path.rename(aside)
-        except FileNotFoundError:
-            return  # another process did it
-        if identity is not None and inode(aside) != identity and renamed(aside, path):
-            return  # a good run had taken the place meanwhile: it is back
-        warnings.warn(f"{path} {reason}; moved to {aside}", StoreWarning, stacklevel=2)
+            moved = True
+        if moved and identity is not None and aside.lstat().st_ino != identity.inode:
+            moved = not renamed(aside, path)  # a good run had taken the place meanwhile: give back
+        if moved:
+            warnings.warn(f"{path} {reason}; moved to {aside}", StoreWarning, stacklevel=2)
+        else:
+            remove_empty(aside.parent, top)
 
     def _is_folder(self, path: Path, name: re.Pattern[str] | None = None) -> bool:
         """Whether `path` is a folder with a fitting name; anything else is set aside."""
-        identity = inode(path)
-        if identity is None or (path.is_dir() and (name is None or name.fullmatch(path.name))):
-            return identity is not None
+        identity = identify(path)
+        if identity is None:
+            return False  # another process moved it
+        if identity.is_folder and (name is None or name.fullmatch(path.name)):
+            return True
         self.set_aside(path, "does not belong in the store", identity)
         return False
 
@@ -222,11 +237,3 @@ def _recover(temporary: Path, place: Path) -> None:
         _read(temporary)
         renamed(temporary, place)
     shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _retire(place: Path) -> None:
-    """Takes away a stored run that is to be replaced; `_recover` brings it back if we die here."""
-    old = temporary_beside(place)
-    with contextlib.suppress(FileNotFoundError):
-        place.rename(old)
-    shutil.rmtree(old, ignore_errors=True)

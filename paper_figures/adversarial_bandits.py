@@ -148,7 +148,7 @@ def grows_as_root(learner: str) -> Claim[Traces]:
         return within(slope.value, slope.low, slope.high, 0.4, 0.6, "log-log slope over horizons")
 
     statement = f"{learner}: regret grows as √T on the constrained adversary (slope 0.5 ± 0.1)"
-    return Claim("minimax rate √(KT)", statement, check)
+    return Claim(LEARNERS[learner][1], statement, check)
 
 
 def grows_as_logarithm(traces: Traces) -> Outcome:

@@ -161,7 +161,7 @@ def test_maximizer_of_tsallis_and_log_barrier_agrees_with_bisection(
 def test_optimality_conditions_hold_to_a_relative_1e_12(
     potential: SimplexPotential, size: int
 ) -> None:
-    # KKT: z_i − ∂_i ψ(p) is the same for all i of the support. Measured against the best coordinate,
+    # KKT: z_i − ∂_i ψ(p) is the same for all i of the support. Against the best coordinate,
     # z_i − max z is rounded to ε |z_i − max z| and ∂_i ψ(p) to a few ε |∂_i ψ(p)| (times 1/(1−α) in
     # p, undone by the gradient's factor 1−α); hence relative to these sizes. Below 1e-290 p_i is
     # subnormal or 0.
@@ -373,6 +373,15 @@ def test_tsallis_tends_to_softmax_linearly_in_one_minus_alpha() -> None:
     assert errors[0] < 0.02
 
 
+@pytest.mark.parametrize("rate", [1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 1e-12])
+def test_every_order_below_one_is_solved(rate: float) -> None:
+    # 1 − α = rate: p_i = u_i^{−1/rate} with u_i next to 1; the limit is within the order of rate
+    z = 2 * np.random.default_rng(12).normal(size=(200, 3))
+    p = TsallisEntropy(1 - rate).maximizer(z)
+    assert max(abs(math.fsum(row) - 1) for row in p) <= 1e-12
+    np.testing.assert_allclose(p, NegativeEntropy().maximizer(z), rtol=0, atol=20 * rate + 1e-12)
+
+
 def test_tsallis_tends_to_the_log_barrier_linearly_in_alpha() -> None:
     z = np.array([0.3, -1.0, 0.8, 2.0])
     limit = LogBarrier().maximizer(z)
@@ -403,7 +412,7 @@ def test_two_arms_have_closed_forms() -> None:
     np.testing.assert_allclose(
         of_the_worse(LogBarrier()), 2 / (d + 2 + np.sqrt(d**2 + 4)), rtol=1e-13
     )
-    # α = ½: p = c², 1 − p = s², 2/c − 2/s = d. Then y = s − c solves d y² + 4 y − d = 0, s c = (1 − y²)/2
+    # α = ½: p = c², 1 − p = s², 2/c − 2/s = d; y = s − c: d y² + 4 y − d = 0, s c = (1 − y²)/2
     root = np.sqrt(4 + d**2)
     y = d / (2 + root)
     one_minus_y = (2 + 4 / (root + d)) / (2 + root)  # without cancellation
