@@ -31,7 +31,7 @@ dist: .venv/.test  ## sdist -> wheel -> import from an empty directory
 	$(PIP) --no-deps --target build/wheel dist/*.whl
 	mkdir build/empty
 	cd build/empty && PYTHONPATH=../wheel ../../.venv/bin/python -c "import pathlib, fenchel.core, fenchel.bandits; \
-		from fenchel.experiments.cli import main; main(['list']); \
+		from fenchel.experiments.cli import main; main(['list']); main(['report']); \
 		assert pathlib.Path(fenchel.__file__).parts[-3] == 'wheel', fenchel.__file__"
 	rm -rf build
 

@@ -10,7 +10,7 @@ from .environments import (
     punish_favourite,
 )
 from .exp3 import Exp3, Exp3IX
-from .ftrl import FTRL, FTRLBandit
+from .ftrl import FTRLBandit, FTRLExperts
 from .hedge import Hedge
 from .log_barrier import LogBarrierFTRL
 from .thompson import ThompsonSampling
@@ -18,7 +18,6 @@ from .tsallis_inf import TsallisINF
 from .ucb import UCB1
 
 __all__ = [
-    "FTRL",
     "UCB1",
     "AdaptiveBandit",
     "AdversarialBandit",
@@ -27,6 +26,7 @@ __all__ = [
     "Exp3",
     "Exp3IX",
     "FTRLBandit",
+    "FTRLExperts",
     "Hedge",
     "History",
     "LogBarrierFTRL",

@@ -7,12 +7,12 @@ Both are FTRL with the negative entropy: draw A_t ~ p_t, p_t(a) ∝ exp(−η L�
 
 with γ = 0 in Exp3 and γ = η/2 in Exp3-IX.
 
-Exp3, expected regret against any arm fixed in advance: ln K/η + η K t/2; √(2 T K ln K) for η = √(2
-ln K/(T K)).
+Exp3, expected regret against any arm fixed in advance: ln K/η + η K t/2, which is √(2 T K ln K) at
+t = T for η = √(2 ln K/(T K)).
 
 Exp3-IX, with probability 1 − δ' and against all arms at once, even if losses depend on past actions
-(derived as in
-Neu: the exponential-weights inequality, and ln(1/δ'')/(2γ) twice for the estimates, δ'' = δ'/2):
+(derived as in Neu: the exponential-weights inequality, then his lemma 1 for each arm and for the
+sum of all arms, with probability δ'/2 each):
 
     Σ_s ℓ_s(A_s) − min_a L_t(a) ≤ 2 ln K/η + η K t + (1/η + 1) ln(2/δ'),
 
@@ -23,9 +23,11 @@ differences then have range 2). The executable bound is the sum of both terms wi
 
 References:
     Auer, Cesa-Bianchi, Freund, Schapire. The nonstochastic multiarmed bandit problem. SICOMP 32(1),
-    2002. Bubeck, Cesa-Bianchi. Regret analysis of bandit problems. 2012, theorem 3.1 (the bound of
-    Exp3). Neu. Explore no more: improved high-probability regret bounds for non-stochastic bandits.
-    NIPS 2015, theorem 1.
+    2002.
+    Bubeck, Cesa-Bianchi. Regret analysis of stochastic and nonstochastic multi-armed bandit
+    problems. 2012, theorem 3.1 (the bound of Exp3).
+    Neu. Explore no more: improved high-probability regret bounds for non-stochastic bandits. NIPS
+    2015, theorem 1.
 Differs from Auer et al.: losses instead of gains, and no mixing with the uniform distribution.
 """
 

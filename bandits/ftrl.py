@@ -1,12 +1,11 @@
 """Follow the regularised leader (FTRL) on the simplex: the engine of experts and bandits.
 
-Round t, with cumulative (estimated) losses L_{t−1} ∈ ℝᴷ (L_0 = 0), learning rate η_t and potential
-ψ:
+Round t, with cumulative (estimated) losses L_{t−1} ∈ ℝᴷ (L_0 = 0), learning rate η_t, potential ψ:
 
     p_t = argmin_{p ∈ simplex} ⟨L_{t−1}, p⟩ + ψ(p)/η_t = ∇ψ*(−η_t L_{t−1})
 
-`FTRL` plays p_t and is told all losses. `FTRLBandit` draws A_t ~ p_t, is told ℓ_t(A_t) and uses the
-estimate
+`FTRLExperts` plays p_t and is told all losses. `FTRLBandit` draws A_t ~ p_t, is told ℓ_t(A_t) and
+uses the estimate
 
     ℓ̂_t(a) = 1{A_t = a} ℓ_t(a) / (p_t(a) + γ)
 
@@ -27,7 +26,7 @@ from numba import njit
 
 from ..core import checks
 from ..core.checks import FloatArray, IntArray
-from ..core.environment import Action, BanditFeedback, FullFeedback
+from ..core.environment import BanditFeedback, FullFeedback
 from ..core.learner import Learner
 from ..core.potentials import SimplexPotential
 from ..core.random import UniformStream, sample_rows
@@ -50,14 +49,13 @@ def _add_estimates(
 
 
 class FTRL(Learner):
-    """R copies of FTRL in the experts' game: plays p_t, is told all losses.
+    """What the learners of both games share: L_{t−1}, η_t and p_t.
 
     Args:
         n_arms: K >= 2.
         potential: ψ, on the simplex.
         learning_rate: η > 0, or t -> η_t > 0 for rounds t = 1, 2, ..., which must not increase.
-            None: the rule of the subclass, tuned for the horizon given to `reset` or good at any
-                time.
+            None: the rule of the subclass, tuned for the horizon given to `reset` or anytime.
     """
 
     def __init__(
@@ -107,8 +105,12 @@ class FTRL(Learner):
         self.potential.maximize_rows(self.cumulative_losses, -eta, mixture)
         return mixture
 
-    def act(self) -> Action:
-        """p_t itself."""
+
+class FTRLExperts(FTRL):
+    """R copies of FTRL in the experts' game: plays p_t, is told all losses; arguments as `FTRL`."""
+
+    def act(self) -> FloatArray:
+        """p_t itself, shape (R, K)."""
         return self.mixture()
 
     def update(self, feedback: FullFeedback) -> None:
@@ -117,14 +119,10 @@ class FTRL(Learner):
 
 
 class FTRLBandit(FTRL):
-    """R copies of FTRL on importance-weighted loss estimates: draws A_t ~ p_t, is told ℓ_t(A_t).
-
-    Args:
-        n_arms: K >= 2.
-        potential: ψ, on the simplex.
-        learning_rate: as in `FTRL`.
+    """R copies of FTRL in the bandit game: draws A_t ~ p_t, is told ℓ_t(A_t); arguments as `FTRL`.
 
     Attributes:
+        probabilities: p_t of the last `act`, shape (R, K).
         exploration: γ >= 0 of the estimate; 0 unless a subclass sets it.
     """
 
@@ -141,7 +139,7 @@ class FTRLBandit(FTRL):
         self.probabilities = self.mixture()
         return sample_rows(self.probabilities, self._uniforms.draw())
 
-    def update(self, feedback: BanditFeedback) -> None:  # type: ignore[override]  # another game
+    def update(self, feedback: BanditFeedback) -> None:
         """L̂_t = L̂_{t−1} + ℓ̂_t."""
         _add_estimates(
             self.cumulative_losses,

@@ -21,10 +21,10 @@ from ..core import checks
 from ..core.environment import Environment
 from ..core.guarantee import Guarantee
 from ..core.potentials import NegativeEntropy
-from .ftrl import FTRL
+from .ftrl import FTRLExperts
 
 
-class Hedge(FTRL):
+class Hedge(FTRLExperts):
     """R copies of Hedge; see the module docstring.
 
     Args:

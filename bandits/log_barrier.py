@@ -2,15 +2,15 @@
 
     p_t(a) = 1 / (η (L̂_{t−1}(a) − x)),   x < min L̂ such that Σ p_t = 1,
 
-with importance-weighted estimates. Expected regret against any arm fixed in advance, for every η >
-0 and t,
+with importance-weighted estimates. Expected regret against any arm fixed in advance, for every
+η > 0 and t,
 
     (K − 1) ln t/η + (η/2) E Σ_s ℓ_s(A_s)² + 1  ≤  (K − 1) ln t/η + η t/2 + 1.
 
 Derived: compare with u = (1 − 1/t) e_a + uniform/t, whose barrier exceeds the least one by at most
-(K − 1) ln t and whose loss exceeds that of a by at most 1; the stability term of round s is (x −
-ln(1 + x))/η with x = η ℓ_s(A_s) >= 0, at most η ℓ_s(A_s)²/2. Tuned: η = √(2 (K − 1) ln T/T). The
-middle form is a small-loss bound: ℓ² ≤ ℓ.
+(K − 1) ln t and whose loss exceeds that of a by at most 1; the stability term of round s is
+(x − ln(1 + x))/η with x = η ℓ_s(A_s) >= 0, at most η ℓ_s(A_s)²/2. The first form is a small-loss
+bound: ℓ² ≤ ℓ. Tuned: η = √(2 (K − 1) ln T/T).
 
 References:
     Foster, Li, Lykouris, Sridharan, Tardos. Learning in games: robustness of fast convergence.

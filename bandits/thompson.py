@@ -10,9 +10,9 @@ finite-time constants: no guarantee there.
 
 References:
     Thompson. On the likelihood that one unknown probability exceeds another. Biometrika 25, 1933.
-    Russo, Van Roy. An information-theoretic analysis of Thompson sampling. JMLR 17, 2016 (entropy
-    of the best arm ≤ ln K). Agrawal, Goyal. Analysis of Thompson sampling. COLT 2012 (the Bernoulli
-    draw).
+    Russo, Van Roy. An information-theoretic analysis of Thompson sampling. JMLR 17, 2016 (the best
+    arm has entropy at most ln K).
+    Agrawal, Goyal. Analysis of Thompson sampling. COLT 2012 (the Bernoulli draw).
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ FTRL with the ½-Tsallis entropy ψ(p) = −4 Σ √p + 2 and importance-weighte
     p_t(a) = 4 / (η_t (L̂_{t−1}(a) − x))²,   x < min L̂ such that Σ p_t = 1,   η_t = 2/√t.
 
 Expected regret at most 4√(K t) + 1 against any arm fixed in advance, and of order Σ_a ln t/Δ_a in
-stochastic (even stochastically constrained) games. With a constant η the same proof gives (4√K −
-4)/η + η √K t/2 (derived: the range of ψ is 4√K − 4, and the stability term of round t at most (η/2)
-Σ √p_t).
+stochastic (even stochastically constrained) games. With a constant η the same proof gives
+
+    (4√K − 4)/η + η √K t/2
+
+(derived: ψ has the range 4√K − 4, and the stability term of round t is at most (η/2) Σ √p_t).
 
 References:
     Zimmert, Seldin. Tsallis-INF: an optimal algorithm for stochastic and adversarial bandits. JMLR

@@ -81,7 +81,8 @@ def run(
     rounds = checkpoint_rounds(horizon, checkpoints)
     sizes = [min(BLOCK, n_replications - start) for start in range(0, n_replications, BLOCK)]
     root = np.random.SeedSequence(seed)
-    regret = np.empty((n_replications, len(rounds)))
+    stops = np.union1d(rounds, horizon)  # all rounds are played, whatever is kept
+    regret = np.empty((n_replications, len(stops)))
     with _progress_bar(len(sizes) * horizon, type(learner).__name__, progress) as advance:
         for index, (size, block) in enumerate(zip(sizes, root.spawn(len(sizes)), strict=True)):
             environment_rng, learner_rng = (np.random.default_rng(s) for s in block.spawn(2))
@@ -89,13 +90,13 @@ def run(
             learner.reset(size, horizon, learner_rng)
             first = index * BLOCK
             try:
-                _play(learner, environment, horizon, rounds, regret[first : first + size], advance)
+                _play(learner, environment, stops, regret[first : first + size], advance)
             except FloatingPointError as error:
                 where = f" (replications count from {first})" if first else ""
                 raise FloatingPointError(f"{error}{where}") from error
     return Trace(
         rounds=rounds,
-        regret=regret,
+        regret=regret[:, : len(rounds)],
         guarantee=learner.guarantee(environment),
         label=type(learner).__name__,
         seed=int(root.entropy),  # type: ignore[arg-type]  # one int, as it was built from one
@@ -105,19 +106,17 @@ def run(
 def _play(
     learner: Learner,
     environment: Environment,
-    horizon: int,
-    rounds: IntArray,
+    stops: IntArray,
     regret: FloatArray,
     advance: Callable[[int], None],
 ) -> None:
-    """Play one block and write the regret at `rounds` into `regret` (R, P)."""
+    """Play one block to the last of `stops` (P,); write the regret at each to `regret` (R, P)."""
     comparator = environment.comparator()
     act, step, update, observe = learner.act, environment.step, learner.update, comparator.observe
     done = 0
-    stops = rounds.tolist()
-    for point, stop in enumerate([*stops, *([horizon] if stops[-1] < horizon else [])]):
+    for point, stop in enumerate(stops.tolist()):
         try:
-            for t in range(done + 1, stop + 1):  # noqa: B007  # named in the error below
+            for t in range(done + 1, stop + 1):  # noqa: B007  # named in the errors below
                 action = act()
                 feedback = step(action)
                 mixture = learner.probabilities
@@ -127,8 +126,6 @@ def _play(
             raise FloatingPointError(f"round {t}, {error}") from error
         except ValueError as error:
             raise ValueError(f"round {t}: {error}") from error
-        if point == len(stops):
-            break  # the rounds after the last checkpoint
         regret[:, point] = comparator.regret()
         if not np.isfinite(regret[:, point]).all():
             row = int(np.argmin(np.isfinite(regret[:, point])))

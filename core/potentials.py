@@ -16,15 +16,19 @@ On the simplex, ψ and the maximizer are
     LogBarrier           −Σ ln p                        p_i = 1/u_i
     SquaredNorm          ½ Σ p²                         projection of z
 
-with u_i = 1 + (1−α)(max z − z_i + s) (α = 0 for the log-barrier) and s ≥ 0 such that Σ p = 1. The
-scalar equation is solved by Newton's method on the power mean φ(s) = (Σ u_i^r)^{1/r} − 1, r =
-−1/(1−α): φ is concave and increasing in s (a power mean of exponent r < 1 is concave, u is affine
-in s), φ(0) ≤ 0, so the iterates rise to the root without safeguard in exact arithmetic, and one
-step is exact when all z_i are equal.
+with u_i = 1 + (1−α)(max z − z_i + s), α = 0 for the log-barrier, and s ≥ 0 such that Σ p = 1. This
+equation is solved by Newton's method on the power mean
+
+    φ(s) = (Σ u_i^r)^{1/r} − 1,   r = −1/(1−α),
+
+which is concave and increasing (a power mean of exponent r < 1 is concave, u is affine in s) with
+φ(0) ≤ 0: the iterates rise to the root, without safeguard in exact arithmetic, and one step is
+exact when all z_i are equal.
 
 References:
     Bubeck, Cesa-Bianchi. Regret analysis of stochastic and nonstochastic multi-armed bandit
-    problems. 2012. Zimmert, Seldin. Tsallis-INF. JMLR 22, 2021 (the scale of the Tsallis entropy).
+    problems. Foundations and Trends in Machine Learning 5(1), 2012.
+    Zimmert, Seldin. Tsallis-INF. JMLR 22, 2021 (the scale of the Tsallis entropy).
     Foster, Li, Lykouris, Sridharan, Tardos. Learning in games. NeurIPS 2016 (the log-barrier).
 """
 
@@ -41,9 +45,7 @@ from .checks import FloatArray
 from .sets import ConvexSet, Simplex
 
 _NEWTON_STEPS = 100  # 5 are typical; the tests' extremes need 12
-_VECTORIZE = (
-    128  # size from which numpy's exp, 5 times the speed of a scalar one, pays for its call
-)
+_VECTORIZE = 128  # from this size numpy's exp, 5 times as fast as a scalar one, pays for its call
 _FAST = {"reassoc", "contract", "nsz"}  # vectorised sums; nan stays nan
 
 

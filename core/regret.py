@@ -205,9 +205,10 @@ class Trace:
     def bound_ratio(self, confidence: float = 0.95) -> Estimate:
         """The largest ratio over the checkpoints of regret to bound; at most 1 if the bound holds.
 
-        Of the mean regret for an "expected" guarantee, of the (1 − δ)-quantile over replications
-        for a "high-probability" one (distribution-free interval from order statistics), and of the
-        largest regret for a "pathwise" one, which has no sampling error.
+        The regret is its mean for an "expected" guarantee; its (1 − δ)-quantile over replications
+        for a "high-probability" one, with a distribution-free interval from order statistics, whose
+        ends are infinite where the replications are too few (a 0.95-quantile needs 72); and its
+        maximum for a "pathwise" one, which has no sampling error.
         """
         if self.guarantee is None:
             raise ValueError(
@@ -300,14 +301,10 @@ class Trace:
         order = np.sort(self.regret, axis=0)
         tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
         low, high = np.asarray(binom.ppf(tails, n, level)).astype(int).tolist()
-        if high >= n:  # P(all n below the quantile) is too large: no sample encloses it
-            least = math.ceil(math.log(0.5 - confidence / 2) / math.log(level))
-            raise ValueError(
-                f"the {level:g}-quantile needs at least {least} replications for a {confidence:g} "
-                f"interval, got {n}; run more"
-            )
-        lower = order[low - 1] if low > 0 else np.full_like(order[0], -np.inf)
-        return order[math.ceil(level * n - 1e-9) - 1], lower, order[high]
+        unknown = np.full_like(order[0], np.inf)  # where no order statistic encloses
+        lower = order[low - 1] if low > 0 else -unknown
+        upper = order[high] if high < n else unknown
+        return order[math.ceil(level * n - 1e-9) - 1], lower, upper
 
 
 def _ratio(curve: FloatArray, bound: FloatArray) -> FloatArray:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fenchel.bandits import (
-    FTRL,
     UCB1,
     AdaptiveBandit,
     AdversarialBandit,
@@ -15,6 +14,7 @@ from fenchel.bandits import (
     Exp3,
     Exp3IX,
     FTRLBandit,
+    FTRLExperts,
     Hedge,
     History,
     LogBarrierFTRL,
@@ -237,7 +237,7 @@ def test_learners_are_ftrl_with_their_potential() -> None:
     rate = math.sqrt(4 * math.log(300) / 300)
     same_traces(LogBarrierFTRL(3), FTRLBandit(3, LogBarrier(), learning_rate=rate), COINS)
     rate = math.sqrt(8 * math.log(3) / 300)
-    same_traces(Hedge(3), FTRL(3, NegativeEntropy(), learning_rate=rate), COINS)
+    same_traces(Hedge(3), FTRLExperts(3, NegativeEntropy(), learning_rate=rate), COINS)
 
 
 def test_hedge_is_multiplicative_mirror_descent() -> None:
@@ -260,7 +260,7 @@ def test_hedge_is_multiplicative_mirror_descent() -> None:
 
 def test_ftrl_and_mirror_descent_differ_for_a_varying_rate() -> None:
     losses = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    learner = FTRL(2, TsallisEntropy(0.5), learning_rate=lambda t: 2 / math.sqrt(t))
+    learner = FTRLExperts(2, TsallisEntropy(0.5), learning_rate=lambda t: 2 / math.sqrt(t))
     learner.reset(1, 3, np.random.default_rng(0))
     potential, p = TsallisEntropy(0.5), np.array([[0.5, 0.5]])
     for t, row in enumerate(losses, start=1):
