@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
 from . import checks
@@ -11,7 +11,7 @@ from . import checks
 Kind = Literal["expected", "high-probability", "pathwise"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Guarantee:
     """A bound on the regret after t rounds, and what it rests on.
 
@@ -26,6 +26,7 @@ class Guarantee:
     """
 
     bound: Callable[[Any], Any]
+    _: KW_ONLY
     kind: Kind
     assumptions: str
     reference: str
