@@ -126,10 +126,11 @@ class AdversarialBandit(Bandit):
         self._table: FloatArray | None = None
         if callable(losses):
             self._function = losses
-            self.n_arms = len(checks.array(losses(0), "losses(0)", shape=(None,)))
+            row = checks.array(losses(0), "losses(0)", shape=(None,), low=0.0, high=1.0)
+            self.n_arms = len(row)
         else:
             table = checks.array(losses, "losses", shape=(None, None), low=0.0, high=1.0)
-            self._table = np.ascontiguousarray(table)
+            self._table = np.array(table, order="C")  # ours: the caller may change theirs
             self.horizon, self.n_arms = table.shape
             checks.integer(self.horizon, "the number of rounds in losses", minimum=1)
         checks.integer(self.n_arms, "the number of arms in losses", minimum=2)
@@ -196,7 +197,7 @@ class BernoulliBandit(StochasticBandit):
     """
 
     def __init__(self, means: npt.ArrayLike) -> None:
-        self.means = checks.array(means, "means", shape=(None,), low=0.0, high=1.0)
+        self.means = checks.array(means, "means", shape=(None,), low=0.0, high=1.0).copy()
         self.n_arms = checks.integer(len(self.means), "the number of arms in means", minimum=2)
         self._means = self.means.reshape(1, -1)
 
@@ -274,8 +275,7 @@ class AdaptiveBandit(Bandit):
     """Losses that a rule picks from the learner's past actions, apart in each replication.
 
     The best arm in hindsight is that of the losses shown, which other actions would have changed:
-        this is regret,
-    not policy regret. Bounds for a comparator fixed in advance do not cover it.
+    this is regret, not policy regret. Bounds for a comparator fixed in advance do not cover it.
 
     Args:
         n_arms: K >= 2.
@@ -286,6 +286,8 @@ class AdaptiveBandit(Bandit):
 
     def __init__(self, n_arms: int, rule: Callable[[History], FloatArray]) -> None:
         self.n_arms = checks.integer(n_arms, "n_arms", minimum=2)
+        if not callable(rule):
+            raise TypeError(f"rule must be a function of History, got {rule!r}")
         self._rule = rule
 
     def reset(self, n_replications: int, rng: np.random.Generator) -> None:

@@ -4,10 +4,11 @@ from .environment import BanditFeedback, Environment, FullFeedback
 from .guarantee import Guarantee
 from .interaction import run
 from .learner import Learner
-from .regret import Estimate, Trace
+from .regret import BestFixedArm, Estimate, Trace
 
 __all__ = [
     "BanditFeedback",
+    "BestFixedArm",
     "Environment",
     "Estimate",
     "FullFeedback",

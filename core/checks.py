@@ -35,9 +35,8 @@ def real(
     *,
     above: float = -math.inf,
     below: float = math.inf,
-    closed: bool = False,
 ) -> float:
-    """`value` as a finite float in the interval (above, below), or [above, below] if `closed`.
+    """`value` as a finite float in the open interval (above, below).
 
     Raises:
         TypeError: `value` is not a real number.
@@ -46,11 +45,9 @@ def real(
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {value!r}; pass a float")
     number = float(value)
-    inside = above <= number <= below if closed else above < number < below
-    if not math.isfinite(number) or not inside:
-        left, right = ("[", "]") if closed else ("(", ")")
+    if not (math.isfinite(number) and above < number < below):
         raise ValueError(
-            f"{name} must be a finite number in {left}{above:g}, {below:g}{right}, got {number}; "
+            f"{name} must be a finite number in ({above:g}, {below:g}), got {number}; "
             "pass a value inside"
         )
     return number
@@ -90,11 +87,12 @@ def array(
             gives the first such entry and its index.
     """
     try:
-        result = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} must be an array of real numbers, got {type(value).__name__} ({error})"
-        ) from None
+        given = np.asarray(value)
+    except ValueError as error:  # ragged
+        raise TypeError(f"{name} must be an array of real numbers ({error})") from None
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of real numbers, got {value!r:.80}; convert it")
+    result = given.astype(np.float64, copy=False)
     if shape is not None and (
         result.ndim != len(shape)
         or any(n is not None and n != m for n, m in zip(shape, result.shape, strict=True))

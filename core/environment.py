@@ -7,8 +7,9 @@ on the actions of earlier rounds (an adaptive adversary), never on the one it is
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ class BanditFeedback:
 Feedback: TypeAlias = FullFeedback | BanditFeedback
 
 
-class Environment(Protocol):
+class Environment(ABC):
     """R replications of a repeated game.
 
     Attributes:
@@ -54,17 +55,17 @@ class Environment(Protocol):
     adversary: Adversary
     horizon: int | None = None
 
-    def admit(self, learner: Learner) -> None:
+    def admit(self, learner: Learner) -> None:  # noqa: B027  # all are welcome by default
         """Raise a ValueError, before the first round, when `learner` does not fit this game."""
 
+    @abstractmethod
     def reset(self, n_replications: int, rng: np.random.Generator) -> None:
         """Start R fresh replications; all later randomness comes from `rng`."""
-        ...
 
+    @abstractmethod
     def step(self, action: Action) -> Feedback:
         """Play one round: `action` has the replications on axis 0."""
-        ...
 
+    @abstractmethod
     def comparator(self) -> Comparator:
         """A fresh account of the learner's loss against the best decision, from this round on."""
-        ...

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import get_args
 
 import numpy as np
 
 from . import checks
 from .checks import FloatArray, IntArray
-from .environment import Environment
+from .environment import Adversary, Environment
 from .learner import Learner
 from .regret import Trace
 
@@ -53,7 +54,7 @@ def run(
     """Play `horizon` rounds and return the regret, with the learner's guarantee.
 
     Replications are run in blocks of 256, each with its own generators for environment and learner
-    spawned from `seed`: the first 256 replications of a longer run are those of a shorter one.
+    spawned from `seed`: whole blocks of a longer run are those of a shorter one.
 
     Args:
         learner: any `Learner`; it is reset.
@@ -65,6 +66,7 @@ def run(
         progress: show a progress bar.
 
     Raises:
+        TypeError: `learner` or `environment` is not one.
         ValueError: an argument is out of range, or the learner does not fit the environment.
         FloatingPointError: the learner's numbers are no longer finite; names round and replication.
     """
@@ -72,6 +74,21 @@ def run(
     checks.integer(n_replications, "n_replications", minimum=1)
     if seed is not None:
         checks.integer(seed, "seed", minimum=0)
+    for argument, name, kind in (
+        (learner, "learner", Learner),
+        (environment, "environment", Environment),
+    ):
+        if not isinstance(argument, kind):
+            raise TypeError(
+                f"{name} must be a fenchel.core.{kind.__name__}, got {argument!r}; subclass it "
+                "and pass an instance"
+            )
+    adversary = getattr(environment, "adversary", None)
+    if adversary not in get_args(Adversary):
+        raise ValueError(
+            f"adversary of {type(environment).__name__} must be one of {get_args(Adversary)}, got "
+            f"{adversary!r}; it says which guarantees hold"
+        )
     if environment.horizon is not None and horizon > environment.horizon:
         raise ValueError(
             f"horizon must be at most {environment.horizon}, the rounds that "
@@ -81,13 +98,16 @@ def run(
     rounds = checkpoint_rounds(horizon, checkpoints)
     sizes = [min(BLOCK, n_replications - start) for start in range(0, n_replications, BLOCK)]
     root = np.random.SeedSequence(seed)
-    stops = np.union1d(rounds, horizon)  # all rounds are played, whatever is kept
+    # all rounds are played, whatever is kept; a progress bar also moves between checkpoints
+    ticks = np.linspace(1, horizon, 100 if progress else 1).astype(np.int64)
+    stops = np.union1d(rounds, np.append(ticks[1:], horizon))
     regret = np.empty((n_replications, len(stops)))
     with _progress_bar(len(sizes) * horizon, type(learner).__name__, progress) as advance:
         for index, (size, block) in enumerate(zip(sizes, root.spawn(len(sizes)), strict=True)):
             environment_rng, learner_rng = (np.random.default_rng(s) for s in block.spawn(2))
             environment.reset(size, environment_rng)
             learner.reset(size, horizon, learner_rng)
+            guarantee = learner.guarantee(environment)
             first = index * BLOCK
             try:
                 _play(learner, environment, stops, regret[first : first + size], advance)
@@ -96,8 +116,8 @@ def run(
                 raise FloatingPointError(f"{error}{where}") from error
     return Trace(
         rounds=rounds,
-        regret=regret[:, : len(rounds)],
-        guarantee=learner.guarantee(environment),
+        regret=regret[:, np.isin(stops, rounds)],
+        guarantee=guarantee,
         label=type(learner).__name__,
         seed=int(root.entropy),  # type: ignore[arg-type]  # one int, as it was built from one
     )

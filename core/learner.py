@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -11,28 +12,28 @@ from .environment import Action, Environment
 from .guarantee import Guarantee
 
 
-class Learner(Protocol):
+class Learner(ABC):
     """R independent copies of one algorithm, replications on axis 0.
 
     Attributes:
-        probabilities: (R, K), the distribution from which `act` just drew its arms, for learners
-            that know it: regret is then measured in expectation given the past. None: the arms
-                themselves are charged.
+        probabilities: (R, K), the distribution from which the last `act` drew its arms, for
+            learners that know it: regret is then measured in expectation given the past. None: the
+            arms themselves are charged; set it back to None in rounds without a distribution.
     """
 
     probabilities: FloatArray | None = None
 
+    @abstractmethod
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """Forget everything; prepare for at most `horizon` rounds with randomness from `rng`."""
-        ...
 
+    @abstractmethod
     def act(self) -> Action:
         """The action of this round, shape (R,) or (R, d)."""
-        ...
 
+    @abstractmethod
     def update(self, feedback: Any) -> None:
         """Learn from the answer to the action just played: the `Feedback` of the learner's game."""
-        ...
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """The proven bound on the regret that `run` measures in `environment`.

@@ -236,8 +236,7 @@ class SimplexPotential(Potential):
 
         Returns:
             p, shape (..., K): nonnegative, sums to one within rounding; the optimality conditions
-                hold to a
-            relative 1e-12. Entries below the smallest float64 are 0.
+            hold to a relative 1e-12. Entries below the smallest float64 are 0.
         """
         z = checks.array(z, "z")
         if z.ndim == 0 or z.shape[-1] == 0:

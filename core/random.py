@@ -65,7 +65,7 @@ def sample_rows(probabilities: FloatArray, uniforms: FloatArray) -> IntArray:
         arms, shape (R,).
 
     Raises:
-        FloatingPointError: a row is not a distribution (it holds nan, or sums to less than one).
+        FloatingPointError: a row does not sum to one (within 1e-9) or holds nan.
     """
     arms = np.empty(len(uniforms), dtype=np.int64)
     row = _sample_rows(probabilities, uniforms, arms)

@@ -10,9 +10,10 @@ the pseudo-regret.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -27,16 +28,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class Comparator(Protocol):
+class Comparator(ABC):
     """Accounts for the rounds of one block of replications."""
 
+    @abstractmethod
     def observe(self, decision: Action) -> None:
         """Charge the learner for the round just played: arms (R,) or distributions (R, K)."""
-        ...
 
+    @abstractmethod
     def regret(self) -> FloatArray:
         """Regret so far against the best comparator of the rounds so far, shape (R,)."""
-        ...
+
+
+_BAD_LOSS = -2
+
+
+@njit(cache=True)
+def _add_losses(losses: FloatArray, cumulative: FloatArray) -> bool:
+    """cumulative += ℓ. Returns whether all of ℓ is in [0, 1]."""
+    proper = True
+    for r in range(losses.shape[0]):
+        for k in range(losses.shape[1]):
+            proper &= 0.0 <= losses[r, k] <= 1.0
+            cumulative[r, k] += losses[r, k]
+    return proper
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
@@ -45,7 +60,8 @@ def _charge_mixtures(
 ) -> int:
     """incurred += ⟨p, ℓ⟩ row by row, cumulative += ℓ; ℓ has R rows, or one that all share.
 
-    Returns the first row of `mixtures` that is not a distribution (to 1e-9), or −1.
+    Returns the first row of `mixtures` that is not a distribution (to 1e-9), −1 if there is none,
+    or _BAD_LOSS.
     """
     shared = losses.shape[0] == 1
     bad = -1
@@ -60,27 +76,23 @@ def _charge_mixtures(
         if bad < 0 and not (abs(total - 1.0) < 1e-9 and least >= 0.0):
             bad = r
         incurred[r] += charge
-    for r in range(losses.shape[0]):
-        for k in range(losses.shape[1]):
-            cumulative[r, k] += losses[r, k]
-    return bad
+    return bad if _add_losses(losses, cumulative) else _BAD_LOSS
 
 
 @njit(cache=True)
 def _charge_arms(
     losses: FloatArray, arms: IntArray, incurred: FloatArray, cumulative: FloatArray
 ) -> int:
-    """The same for arms, which the environment has checked."""
+    """The same for arms. Returns the first row with no such arm, −1, or _BAD_LOSS."""
     shared = losses.shape[0] == 1
     for r in range(len(incurred)):
+        if arms[r] < 0 or arms[r] >= losses.shape[1]:
+            return r
         incurred[r] += losses[0 if shared else r, arms[r]]
-    for r in range(losses.shape[0]):
-        for k in range(losses.shape[1]):
-            cumulative[r, k] += losses[r, k]
-    return -1
+    return -1 if _add_losses(losses, cumulative) else _BAD_LOSS
 
 
-class BestFixedArm:
+class BestFixedArm(Comparator):
     """The arm of least cumulative loss in hindsight, for each replication.
 
     Args:
@@ -105,10 +117,11 @@ class BestFixedArm:
         if decision.shape != shape:
             raise ValueError(f"a decision must have shape {shape}, got {decision.shape}")
         bad = charge(losses, decision, self._incurred, self._cumulative)
+        if bad == _BAD_LOSS:
+            raise ValueError("the losses of the environment must be in [0, 1]; rescale them")
         if bad >= 0:
-            raise FloatingPointError(
-                f"replication {bad}: {decision[bad]} is not a distribution over the arms"
-            )
+            kind = "an arm" if decision.ndim == 1 else "a distribution over the arms"
+            raise FloatingPointError(f"replication {bad}: {decision[bad]} is not {kind}")
 
     def regret(self) -> FloatArray:
         """Σ_s ⟨p_s, ℓ_s⟩ − min_k Σ_s ℓ_s(k), shape (R,)."""
@@ -124,7 +137,7 @@ class Estimate:
     high: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trace:
     """Regret of R replications at P checkpoints.
 
@@ -214,16 +227,21 @@ class Trace:
             raise ValueError(
                 f"the trace of {self.label!r} carries no guarantee; nothing to compare"
             )
-        bound = np.asarray(self.guarantee.bound(self.rounds.astype(float)), dtype=np.float64)
+        checks.real(confidence, "confidence", above=0.0, below=1.0)
+        bound = self._bound()
+        # The upper limit at the worst checkpoint is one for the largest ratio. A lower limit for
+        # the largest of P ratios must hold for all of them at once (Bonferroni).
+        strict = 1 - (1 - confidence) / len(self.rounds)
         if self.guarantee.kind == "pathwise":
             curves = (self.regret.max(axis=0),) * 3
         elif self.guarantee.kind == "expected":
-            curves = (self.mean(), *self.interval(confidence))
+            curves = (self.mean(), self.interval(strict)[0], self.interval(confidence)[1])
         else:
             assert self.guarantee.confidence is not None
-            curves = self._quantile(self.guarantee.confidence, confidence)
-        value, low, high = (float(_ratio(curve, bound).max()) for curve in curves)
-        return Estimate(value, low, high)
+            level = self.guarantee.confidence
+            value, _, high = self._quantile(level, confidence)
+            curves = (value, self._quantile(level, strict)[1], high)
+        return Estimate(*(float(_ratio(curve, bound).max()) for curve in curves))
 
     def to_frame(self) -> pd.DataFrame:
         """One row a replication and checkpoint: columns replication, round, regret."""
@@ -258,6 +276,9 @@ class Trace:
     def plot(self, ax: Axes | None = None, *, bound: bool = True, **style: Any) -> Axes:
         """Mean regret against t on log-log axes, its 95 % band, and the bound, dashed.
 
+        Regret that is not positive turns the vertical axis to matplotlib's "symlog", linear in
+        [−1, 1]. A "high-probability" bound is one for single runs, not for the mean that is drawn.
+
         Args:
             ax: axes to draw on; None: the current ones.
             bound: draw the guarantee, where there is one.
@@ -271,10 +292,22 @@ class Trace:
         if len(self.regret) > 1:
             ax.fill_between(self.rounds, *self.interval(), color=line.get_color(), alpha=0.2, lw=0)
         if bound and self.guarantee is not None:
-            limits = self.guarantee.bound(self.rounds.astype(float))
-            ax.plot(self.rounds, limits, color=line.get_color(), ls="--", lw=1)
-        ax.set(xscale="log", yscale="log", xlabel="rounds t", ylabel="regret")
+            ax.plot(self.rounds, self._bound(), color=line.get_color(), ls="--", lw=1)
+        ax.set(xscale="log", xlabel="rounds t", ylabel="regret")
+        if ax.get_yscale() != "symlog":
+            positive = bool((self.mean() > 0).all())
+            ax.set_yscale("log") if positive else ax.set_yscale("symlog", linthresh=1.0)
         return ax
+
+    def __repr__(self) -> str:
+        n, points = self.regret.shape
+        return f"<Trace {self.label}: {n} replications, {points} checkpoints to {self.rounds[-1]}>"
+
+    def _bound(self) -> FloatArray:
+        """The guarantee at the checkpoints, shape (P,)."""
+        assert self.guarantee is not None
+        bound = np.asarray(self.guarantee.bound(self.rounds.astype(float)), dtype=np.float64)
+        return np.broadcast_to(bound, self.rounds.shape)
 
     def _at_least_two(self) -> int:
         n = len(self.regret)

@@ -123,7 +123,7 @@ def _figures(options: argparse.Namespace, words: list[str]) -> int:
 
     store = Store()
     known = registry.figure_names()
-    names = options.names or known
+    names = list(dict.fromkeys(options.names)) or known
     for name in names:
         registry.check_known(name, known, "figure")
     records, failed = [], 0

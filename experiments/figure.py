@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from . import provenance
 from .claims import Claim
 from .experiment import ConfigT, Experiment, SettingsT, check_name, plain
-from .files import write_whole
+from .files import make_writable, write_whole
 from .records import ClaimRecord, FigureRecord
 from .results import Results
 from .runner import sweep
@@ -86,6 +86,8 @@ def make(
         ValueError: unknown preset or setting.
     """
     store = Store() if store is None else store
+    if gallery is not None:
+        make_writable(Path(gallery), "gallery")
     overrides = {} if overrides is None else overrides
     settings = figure.experiment.settings(preset, **overrides)
     results = sweep(

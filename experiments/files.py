@@ -10,8 +10,11 @@ import secrets
 import socket
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+from .errors import InputError
 
 HOST = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())
 TEMPORARY = re.compile(r"\.(?P<target>\d+)\.(?P<pid>\d+)\.(?P<host>[A-Za-z0-9_-]+)\.[0-9a-f]{8}")
@@ -26,6 +29,20 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_writable(folder: Path, what: str) -> None:
+    """Makes a folder unless it is there; refuses one that cannot be written to.
+
+    Raises:
+        InputError: names the folder, what it is for, and what the system says.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{what} must be a folder to write to, got {folder} ({error})") from None
 
 
 def write_synced(path: Path, content: bytes) -> None:

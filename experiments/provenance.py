@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+ROOMS = ("core", "bandits", "mdp", "offline_rl", "ot")  # where the mathematics lives
 PACKAGES = ("numpy", "scipy", "numba", "fenchel", "torch")
 
 
@@ -37,6 +41,20 @@ def checkout() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     changes = _git(root, "status", "--porcelain")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def code(run: Callable[..., object]) -> str:
+    """Sixteen hex digits of the code behind a run: fenchel's sources and the file of `run`.
+
+    Drawing, storing and checking (`experiments`) do not count.
+    """
+    root = Path(__file__).parents[1]
+    files = [path for folder in ROOMS for path in sorted((root / folder).rglob("*.py"))]
+    own = inspect.getsourcefile(run)
+    digest = hashlib.sha256()
+    for path in [*files, *([Path(own)] if own else [])]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def device() -> str:

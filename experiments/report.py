@@ -13,7 +13,7 @@ import jinja2
 from .claims import Verdict
 from .display import duration
 from .errors import StoreWarning
-from .files import write_whole
+from .files import make_writable, write_whole
 from .records import FigureRecord, number
 from .store import Store
 
@@ -36,8 +36,12 @@ def write_report(root: str | Path | None = None) -> Path:
 
     Returns:
         The path of the page.
+
+    Raises:
+        ValueError: the page cannot be written there.
     """
     root = Store(root).root
+    make_writable(root / "report", "folder of the report")
     records, pictures = [], {}
     for path in sorted((root / "figures").glob("[!.]*.json")):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import provenance
-from .errors import RunFailed, SweepInterrupted
+from .errors import RunFailed, StoreWarning, SweepInterrupted
 from .experiment import ConfigT, Experiment, SettingsT
 from .results import Results, commit_of, gather
 from .store import Store, StoredRun
@@ -60,10 +61,19 @@ def sweep(
     missing = [i for i, run in enumerate(runs) if run is None]
     stored = [run for run in runs if run is not None]
 
-    stamp = {"versions": provenance.versions(), **provenance.checkout()}
+    code = provenance.code(experiment.run)
+    stamp = {"versions": provenance.versions(), **provenance.checkout(), "code": code}
     job = _Job(experiment.run, experiment.name, store, stamp, fresh)
     failures: dict[int, str] = {}
     done = 0
+    stale = sum(run.record.get("code") != code for run in stored)
+    if stale:
+        warnings.warn(
+            f"{stale} of {len(stored)} stored runs of {experiment.name} were made by other code "
+            "than that of now, and may differ from what it gives; --fresh makes them again",
+            StoreWarning,
+            stacklevel=2,
+        )
     with _bar(experiment.name, len(cells), stored, progress) as advance:
         outcomes = _outcomes(job, [(i, *cells[i]) for i in missing], jobs)
         try:

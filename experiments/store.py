@@ -33,6 +33,7 @@ from .files import (
     entries,
     exchanged,
     identify,
+    make_writable,
     owner_is_dead,
     remove_empty,
     renamed,
@@ -164,7 +165,12 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self, experiment: str) -> None:
-        """Sets aside what does not belong there or in `experiment`; clears what the dead left."""
+        """Sets aside what does not belong there or in `experiment`; clears what the dead left.
+
+        Raises:
+            ValueError: the root cannot be made or written to.
+        """
+        make_writable(self.root, "root of the results")
         for path in entries(self.root):
             self._is_folder(path)
         for cell in entries(self.root / experiment):

@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ...bandits import UCB1, BernoulliBandit, Exp3, ThompsonSampling, TsallisINF
 from ...core import run
@@ -246,11 +247,11 @@ def main() -> None:
     console = Console()
     river, smpybandits = river_rates(HORIZON // 5), smpybandits_rates(HORIZON // 10)
     for peer, rates, remedy in (
-        ("river", river, 'pip install "fenchel[peers]"'),
+        ("river", river, "make bench"),
         ("SMPyBandits", smpybandits, "make bench-peers"),
     ):
         if not rates:
-            console.print(f"[yellow]{peer} is skipped: it is not installed ({remedy})")
+            console.print(Text(f"{peer} is skipped: it is not installed ({remedy})", "yellow"))
     table = Table(
         title=f"Million arm pulls per CPU second, K = {N_ARMS}, T = {HORIZON:,}, one thread",
         caption="R: replications; / fused: ratio to the fused compiled loop; / peer: ratio to the "

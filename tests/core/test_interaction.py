@@ -22,7 +22,7 @@ from fenchel.bandits import (
     ThompsonSampling,
     TsallisINF,
 )
-from fenchel.core import Guarantee, Learner, Trace, run
+from fenchel.core import BanditFeedback, Environment, Guarantee, Learner, Trace, run
 from fenchel.core.checks import FloatArray, IntArray
 from fenchel.core.interaction import BLOCK, checkpoint_rounds
 from fenchel.core.potentials import NegativeEntropy
@@ -350,7 +350,7 @@ def test_expected_ratio_is_that_of_the_mean_with_its_interval() -> None:
     regret = np.random.default_rng(6).random((20, 7))
     trace = trace_of(regret, constant_bound(4.0, "expected"))
     ratio = trace.bound_ratio(0.8)
-    low, high = trace.interval(0.8)
+    low, high = trace.interval(1 - 0.2 / 7)[0], trace.interval(0.8)[1]  # low: all 7 at once
     np.testing.assert_allclose(
         [ratio.value, ratio.low, ratio.high],
         [regret.mean(axis=0).max() / 4, low.max() / 4, high.max() / 4],
@@ -403,6 +403,16 @@ def test_quantile_interval_covers_the_quantile_as_often_as_it_says() -> None:
     ratios = [trace_of(rng.random((80, 1)), guarantee).bound_ratio(0.9) for _ in range(2000)]
     covered = sum(r.low <= 0.9 < r.high for r in ratios)  # the 0.9-quantile of a uniform is 0.9
     assert covered / 2000 >= 0.9 - 4 * math.sqrt(0.09 / 2000)
+
+
+def test_lower_end_of_the_bound_ratio_rarely_exceeds_a_tight_bound() -> None:
+    rng = np.random.default_rng(11)
+    guarantee = constant_bound(1.0, "expected")
+    above = sum(
+        trace_of(1 + 0.3 * rng.normal(size=(30, 40)), guarantee).bound_ratio(0.9).low > 1
+        for _ in range(400)
+    )
+    assert above <= 400 * 0.05 + 4 * math.sqrt(400 * 0.05 * 0.95)  # 1.3 % for each would give 160
 
 
 def test_too_few_runs_leave_a_quantile_without_an_upper_end_and_the_least_number_suffices() -> None:
@@ -701,3 +711,84 @@ def test_actions_of_the_wrong_shape_or_type_are_refused(actions: FloatArray | In
 def test_probabilities_of_the_wrong_shape_are_refused(probabilities: FloatArray) -> None:
     with pytest.raises((ValueError, FloatingPointError), match=r"shape|distribution"):
         run(Scripted(ARMS, probabilities), AdversarialBandit(TABLE), 30, n_replications=3)
+
+
+class Custom(Environment):
+    """Two arms; the losses and the kind of adversary are the test's."""
+
+    adversary = "oblivious"
+
+    def __init__(self, losses: Any) -> None:
+        self.losses = np.asarray(losses, dtype=float)[None]
+
+    def reset(self, n_replications: int, rng: np.random.Generator) -> None:
+        self.n_replications = n_replications
+
+    def step(self, action: Any) -> BanditFeedback:
+        return BanditFeedback(action, self.losses[0, np.minimum(action, 1)])
+
+    def comparator(self) -> BestFixedArm:
+        return BestFixedArm(self.n_replications, self.losses.shape, lambda: self.losses)
+
+
+def test_own_environments_are_held_to_losses_arms_and_a_kind_of_adversary() -> None:
+    assert run(Exp3(2), Custom([0.0, 1.0]), 10, n_replications=2, seed=0).regret.shape == (2, 10)
+    with pytest.raises(ValueError, match=r"round 1: the losses .* \[0, 1\]"):
+        run(Exp3(2), Custom([0.0, 7.0]), 10)
+    with pytest.raises(FloatingPointError, match="is not an arm"):
+        run(UCB1(3), Custom([0.0, 1.0]), 10)
+    game = Custom([0.0, 1.0])
+    game.adversary = "adversarial"
+    with pytest.raises(ValueError, match="adversary of Custom must be one of"):
+        run(Exp3(2), game, 10)
+
+
+def test_what_is_no_learner_or_no_environment_is_refused() -> None:
+    game = Custom([0.0, 1.0])
+    for learner, environment in ((game, Exp3(2)), (Exp3, game), (Exp3(2), Custom)):
+        with pytest.raises(TypeError, match=r"must be a fenchel\.core"):
+            run(learner, environment, 10)  # type: ignore[arg-type]
+
+    class NoAct(Learner):
+        def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None: ...
+
+        def update(self, feedback: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="act"):
+        NoAct()  # type: ignore[abstract]
+
+
+def test_losses_are_copied_and_must_be_real_numbers() -> None:
+    losses = np.zeros((5, 2))
+    game = AdversarialBandit(losses)
+    losses[:] = 9.0
+    assert run(Hedge(2), game, 5).regret.max() == 0.0
+    for bad in (np.zeros((5, 2), dtype=complex), [["0.1", "0.2"]]):
+        with pytest.raises(TypeError, match="real numbers"):
+            AdversarialBandit(bad)  # type: ignore[arg-type]
+
+
+def test_plots_show_regret_of_any_sign_and_constant_bounds() -> None:
+    import matplotlib.pyplot as plt
+
+    trace = trace_of(
+        np.linspace(-5, 5, 20).reshape(2, 10),
+        Guarantee(lambda t: 3.0, kind="expected", assumptions="none", reference="test"),
+    )
+    _, ax = plt.subplots()
+    trace.plot(ax)
+    assert ax.get_yscale() == "symlog"
+    trace_of(np.ones((2, 10))).plot(ax)
+    assert ax.get_yscale() == "symlog"  # a later positive trace hides nothing of the first
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), np.full(10, 3.0))
+    plt.close("all")
+    assert repr(trace).startswith("<Trace")
+    assert len(repr(trace)) < 100
+
+
+def test_progress_reaches_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = run(Exp3(4), AdversarialBandit(TABLE), 30, checkpoints=[10, 5], seed=1)
+    shown = run(Exp3(4), AdversarialBandit(TABLE), 30, checkpoints=[10, 5], seed=1, progress=True)
+    np.testing.assert_array_equal(shown.rounds, [5, 10])
+    np.testing.assert_array_equal(shown.regret, quiet.regret)
+    assert "100%" in capsys.readouterr().out

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fenchel.experiments import Experiment, Results, RunFailed, Store, StoreWarning, sweep
+from fenchel.experiments import (
+    Experiment,
+    Results,
+    RunFailed,
+    Store,
+    StoreWarning,
+    provenance,
+    sweep,
+)
 
 MakeToy = Callable[..., Experiment[Any, Any]]
 
@@ -155,3 +163,48 @@ def test_jobs_must_be_positive(make_toy: MakeToy, store: Store) -> None:
     toy = make_toy()
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
         sweep(toy, toy.settings("quick"), jobs=0, store=store)
+
+
+def test_runs_of_other_code_are_announced(
+    make_toy: MakeToy, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = make_toy()
+    settings = toy.settings("quick")
+    first = sweep(toy, settings, jobs=1, store=store, progress=False)
+    sweep(toy, settings, jobs=1, store=store, progress=False)  # no warning: the code is the same
+    monkeypatch.setattr("fenchel.experiments.provenance.code", lambda run: "another")
+    with pytest.warns(StoreWarning, match="made by other code"):
+        again = sweep(toy, settings, jobs=1, store=store, progress=False)
+    assert_same(first, again)
+    sweep(toy, settings, jobs=1, store=store, fresh=True, progress=False)
+    sweep(toy, settings, jobs=1, store=store, progress=False)
+
+
+def test_code_is_told_apart_by_the_file_of_the_run_and_by_the_library(tmp_path: Path) -> None:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    def load(text: str) -> Any:
+        path = tmp_path / f"script_{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.run
+
+    one, two = load("def run(): return 1\n"), load("def run(): return 2\n")
+    assert provenance.code(one) == provenance.code(one)
+    assert provenance.code(one) != provenance.code(two)
+    assert len(provenance.code(one)) == 16
+
+
+@pytest.mark.parametrize("place", ["/proc/fenchel", "file"])
+def test_a_root_that_cannot_be_written_to_is_refused_before_any_run(
+    make_toy: MakeToy, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("here first")
+    toy = make_toy()
+    with pytest.raises(ValueError, match=r"root of the results must be a folder to write to"):
+        sweep(toy, toy.settings("quick"), jobs=1, store=Store(tmp_path / place), progress=False)
+    assert (tmp_path / "file").read_text() == "here first"
