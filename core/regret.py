@@ -108,15 +108,20 @@ class BestFixedArm(Comparator):
         self._current_losses = current_losses
         self._incurred = np.zeros(n_replications)
         self._cumulative = np.zeros(shape)
+        self._arms_shape, self._mixtures_shape = (n_replications,), (n_replications, shape[1])
 
     def observe(self, decision: Action) -> None:
         """Charge arms (R,) or distributions (R, K) the losses of the round just played."""
-        losses = self._current_losses()
-        charge = _charge_arms if decision.ndim == 1 else _charge_mixtures
-        shape = (len(self._incurred), losses.shape[1])[: decision.ndim]
-        if decision.shape != shape:
-            raise ValueError(f"a decision must have shape {shape}, got {decision.shape}")
-        bad = charge(losses, decision, self._incurred, self._cumulative)
+        if decision.shape == self._mixtures_shape:
+            charge = _charge_mixtures
+        elif decision.shape == self._arms_shape:
+            charge = _charge_arms
+        else:
+            raise ValueError(
+                f"a decision must have shape {self._arms_shape} or {self._mixtures_shape}, got "
+                f"{decision.shape}"
+            )
+        bad = charge(self._current_losses(), decision, self._incurred, self._cumulative)
         if bad == _BAD_LOSS:
             raise ValueError("the losses of the environment must be in [0, 1]; rescale them")
         if bad >= 0:
@@ -276,8 +281,8 @@ class Trace:
     def plot(self, ax: Axes | None = None, *, bound: bool = True, **style: Any) -> Axes:
         """Mean regret against t on log-log axes, its 95 % band, and the bound, dashed.
 
-        Regret that is not positive turns the vertical axis to matplotlib's "symlog", linear in
-        [−1, 1]. A "high-probability" bound is one for single runs, not for the mean that is drawn.
+        Negative regret turns the vertical axis to matplotlib's "symlog", linear in [−1, 1]. A
+        "high-probability" bound is one for single runs, not for the mean that is drawn.
 
         Args:
             ax: axes to draw on; None: the current ones.
@@ -295,8 +300,9 @@ class Trace:
             ax.plot(self.rounds, self._bound(), color=line.get_color(), ls="--", lw=1)
         ax.set(xscale="log", xlabel="rounds t", ylabel="regret")
         if ax.get_yscale() != "symlog":
-            positive = bool((self.mean() > 0).all())
-            ax.set_yscale("log") if positive else ax.set_yscale("symlog", linthresh=1.0)
+            curve = self.mean()
+            logarithmic = curve.min() >= 0.0 < curve.max()
+            ax.set_yscale("log") if logarithmic else ax.set_yscale("symlog", linthresh=1.0)
         return ax
 
     def __repr__(self) -> str:
