@@ -74,15 +74,18 @@ class FTRL(Learner):
         """η, or t -> η_t, when no learning rate was given; works elementwise on arrays."""
         raise ValueError(f"learning_rate must be given to {type(self).__name__}, got None")
 
+    def rate(self, horizon: int) -> Rate:
+        """η, or t -> η_t, of a learner that was reset for `horizon` rounds."""
+        return self.tuned_rate(horizon) if self.learning_rate is None else self.learning_rate
+
     def bound_rate(self) -> Callable[[Any], Any]:
         """t -> η, the constant of this learner, for its bound after t rounds.
 
-        Before `reset`, a tuned learner is taken to be tuned for the horizon t.
+        Before `reset`, the learner is taken to be tuned for the horizon t.
         """
-        rate = self.learning_rate
-        if rate is None and self.horizon is None:
-            return self.tuned_rate
-        rate = self.tuned_rate(self.horizon) if rate is None else rate  # type: ignore[arg-type]
+        if self.horizon is None:
+            return self.rate
+        rate = self.rate(self.horizon)
         if callable(rate):
             raise ValueError(f"learning_rate must be constant for this bound, got {rate!r}")
         return lambda t: rate
@@ -90,7 +93,7 @@ class FTRL(Learner):
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """L_0 = 0 for R replications."""
         self.horizon = checks.integer(horizon, "horizon", minimum=1)
-        rate = self.tuned_rate(horizon) if self.learning_rate is None else self.learning_rate
+        rate = self.rate(horizon)
         self._rate = rate if callable(rate) else lambda t: rate  # t -> η_t
         self._round = 0
         self.cumulative_losses = np.zeros((n_replications, self.n_arms))  # L_{t−1}, (R, K)

@@ -99,8 +99,8 @@ def run(
     sizes = [min(BLOCK, n_replications - start) for start in range(0, n_replications, BLOCK)]
     root = np.random.SeedSequence(seed)
     # all rounds are played, whatever is kept; a progress bar also moves between checkpoints
-    ticks = np.linspace(1, horizon, 100 if progress else 1).astype(np.int64)
-    stops = np.union1d(rounds, np.append(ticks[1:], horizon))
+    ticks = np.linspace(horizon, 1, 100 if progress else 1, dtype=np.int64)
+    stops = np.union1d(rounds, ticks)
     regret = np.empty((n_replications, len(stops)))
     with _progress_bar(len(sizes) * horizon, type(learner).__name__, progress) as advance:
         for index, (size, block) in enumerate(zip(sizes, root.spawn(len(sizes)), strict=True)):

@@ -121,7 +121,13 @@ class BestFixedArm(Comparator):
                 f"a decision must have shape {self._arms_shape} or {self._mixtures_shape}, got "
                 f"{decision.shape}"
             )
-        bad = charge(self._current_losses(), decision, self._incurred, self._cumulative)
+        losses = self._current_losses()
+        if losses.shape != self._cumulative.shape:
+            raise ValueError(
+                f"the losses of the environment must have shape {self._cumulative.shape}, got "
+                f"{losses.shape}"
+            )
+        bad = charge(losses, decision, self._incurred, self._cumulative)
         if bad == _BAD_LOSS:
             raise ValueError("the losses of the environment must be in [0, 1]; rescale them")
         if bad >= 0:
@@ -191,13 +197,9 @@ class Trace:
             n_resamples: bootstrap samples.
             rng: for the resampling; None: a generator of its own, so that a trace has one answer.
         """
-        checks.real(confidence, "confidence", above=0.0, below=1.0)
-        n = self._at_least_two()
         rng = np.random.default_rng(0) if rng is None else rng
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n  # (B, R)
-        resampled = statistic(weights @ self.regret)  # from (B, P)
-        low, high = np.quantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2])
-        return Estimate(float(statistic(self.mean())), float(low), float(high))
+        resampled = statistic(self._resampled_means(n_resamples, rng))
+        return _percentile_estimate(statistic(self.mean()), resampled, confidence)
 
     def slope(self, tail: float = 0.9, *, confidence: float = 0.95) -> Estimate:
         """Exponent of growth: slope of log mean regret against log t, with bootstrap interval.
@@ -323,6 +325,11 @@ class Trace:
             )
         return n
 
+    def _resampled_means(self, n_resamples: int, rng: np.random.Generator) -> FloatArray:
+        """Mean curves of bootstrap samples of the replications, shape (B, P)."""
+        n = self._at_least_two()
+        return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n @ self.regret
+
     def _tail(self, tail: float) -> checks.BoolArray:
         checks.real(tail, "tail", above=0.0, below=1.0)
         kept: checks.BoolArray = self.rounds > (1 - tail) * self.rounds[-1]
@@ -350,6 +357,13 @@ def _ratio(curve: FloatArray, bound: FloatArray) -> FloatArray:
     """curve/bound; where the bound is 0, 0 if it holds and ∞ if not."""
     broken = np.where(curve > bound, np.inf, 0.0)
     return np.divide(curve, bound, out=broken, where=bound > 0)
+
+
+def _percentile_estimate(value: FloatArray, resampled: FloatArray, confidence: float) -> Estimate:
+    """A statistic with the interval between the quantiles of its bootstrap values (B,)."""
+    checks.real(confidence, "confidence", above=0.0, below=1.0)
+    low, high = np.quantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Estimate(float(value), float(low), float(high))
 
 
 def least_squares_slope(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -382,14 +396,10 @@ def growth_exponent(
     if len(np.unique(logs)) < 2:
         raise ValueError(f"traces must have two or more horizons, got {np.exp(logs)}; add a run")
     finals = np.array([trace.mean()[-1] for trace in traces])
-    resampled = np.empty((n_resamples, len(traces)))
-    for column, trace in zip(resampled.T, traces, strict=True):
-        n = trace._at_least_two()
-        column[:] = (
-            rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) @ trace.regret[:, -1] / n
-        )
+    resampled = np.stack(
+        [trace._resampled_means(n_resamples, rng)[:, -1] for trace in traces], axis=-1
+    )
     if not (resampled > 0).all():
         raise ValueError("mean final regret is not positive, so its logarithm has no slope")
     slopes = least_squares_slope(logs, np.log(resampled))
-    low, high = np.quantile(slopes, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Estimate(float(least_squares_slope(logs, np.log(finals))), float(low), float(high))
+    return _percentile_estimate(least_squares_slope(logs, np.log(finals)), slopes, confidence)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import platform
 import subprocess
 import sys
@@ -43,16 +42,19 @@ def checkout() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
-def code(run: Callable[..., object]) -> str:
+def code_of(run: Callable[..., object]) -> str:
     """Sixteen hex digits of the code behind a run: fenchel's sources and the file of `run`.
 
-    Drawing, storing and checking (`experiments`) do not count.
+    Drawing, storing and checking (`experiments`) do not count, nor does a function without a file
+    of its own, as in a notebook: there only the library is told apart.
     """
     root = Path(__file__).parents[1]
     files = [path for folder in ROOMS for path in sorted((root / folder).rglob("*.py"))]
-    own = inspect.getsourcefile(run)
+    code = getattr(run, "__code__", None)
+    if code is not None and Path(code.co_filename).is_file():
+        files.append(Path(code.co_filename))
     digest = hashlib.sha256()
-    for path in [*files, *([Path(own)] if own else [])]:
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -16,6 +16,7 @@ import joblib
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
 
 from . import provenance
 from .errors import RunFailed, StoreWarning, SweepInterrupted
@@ -61,7 +62,7 @@ def sweep(
     missing = [i for i, run in enumerate(runs) if run is None]
     stored = [run for run in runs if run is not None]
 
-    code = provenance.code(experiment.run)
+    code = provenance.code_of(experiment.run)
     stamp = {"versions": provenance.versions(), **provenance.checkout(), "code": code}
     job = _Job(experiment.run, experiment.name, store, stamp, fresh)
     failures: dict[int, str] = {}
@@ -138,7 +139,7 @@ def _outcomes(
     job: _Job, tasks: list[tuple[int, Any, int]], jobs: int | None
 ) -> Generator[tuple[int, str | None], None, None]:
     if jobs == 1 or not tasks:
-        with _one_thread():
+        with threadpool_limits(1):  # as in the workers: more threads may round differently
             yield from (job(*task) for task in tasks)
         return
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
@@ -157,13 +158,6 @@ def _look_up(store: Store, experiment: str, config: Any, seed: int) -> StoredRun
         if (run := store.load_run(experiment, config, seed)) is not None:
             return run
     return None
-
-
-def _one_thread() -> contextlib.AbstractContextManager[object]:
-    """As in the workers: with more threads, linear algebra may round differently."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
-
-    return threadpool_limits(1)
 
 
 @contextlib.contextmanager

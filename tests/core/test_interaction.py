@@ -737,6 +737,15 @@ def test_own_environments_are_held_to_losses_arms_and_a_kind_of_adversary() -> N
         run(Exp3(2), Custom([0.0, 7.0]), 10)
     with pytest.raises(FloatingPointError, match="is not an arm"):
         run(UCB1(3), Custom([0.0, 1.0]), 10)
+
+    class Widening(Custom):
+        def step(self, action: Any) -> BanditFeedback:
+            feedback = super().step(action)
+            self.losses = np.zeros((1, 9))
+            return feedback
+
+    with pytest.raises(ValueError, match=r"must have shape \(1, 2\), got \(1, 9\)"):
+        run(Exp3(2), Widening([0.0, 1.0]), 10)
     game = Custom([0.0, 1.0])
     game.adversary = "adversarial"
     with pytest.raises(ValueError, match="adversary of Custom must be one of"):

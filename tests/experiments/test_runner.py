@@ -172,7 +172,7 @@ def test_runs_of_other_code_are_announced(
     settings = toy.settings("quick")
     first = sweep(toy, settings, jobs=1, store=store, progress=False)
     sweep(toy, settings, jobs=1, store=store, progress=False)  # no warning: the code is the same
-    monkeypatch.setattr("fenchel.experiments.provenance.code", lambda run: "another")
+    monkeypatch.setattr("fenchel.experiments.provenance.code_of", lambda run: "another")
     with pytest.warns(StoreWarning, match="made by other code"):
         again = sweep(toy, settings, jobs=1, store=store, progress=False)
     assert_same(first, again)
@@ -194,9 +194,9 @@ def test_code_is_told_apart_by_the_file_of_the_run_and_by_the_library(tmp_path: 
         return module.run
 
     one, two = load("def run(): return 1\n"), load("def run(): return 2\n")
-    assert provenance.code(one) == provenance.code(one)
-    assert provenance.code(one) != provenance.code(two)
-    assert len(provenance.code(one)) == 16
+    assert provenance.code_of(one) == provenance.code_of(one)
+    assert provenance.code_of(one) != provenance.code_of(two)
+    assert len(provenance.code_of(one)) == 16
 
 
 @pytest.mark.parametrize("place", ["/proc/fenchel", "file"])
@@ -208,3 +208,11 @@ def test_a_root_that_cannot_be_written_to_is_refused_before_any_run(
     with pytest.raises(ValueError, match=r"root of the results must be a folder to write to"):
         sweep(toy, toy.settings("quick"), jobs=1, store=Store(tmp_path / place), progress=False)
     assert (tmp_path / "file").read_text() == "here first"
+
+
+def test_functions_without_a_file_are_told_apart_by_the_library_alone() -> None:
+    from functools import partial
+
+    space: dict[str, Any] = {}
+    exec(compile("def run(config, seed): ...", "/nowhere/cell_1.py", "exec"), space)  # a notebook's
+    assert provenance.code_of(space["run"]) == provenance.code_of(partial(print))
