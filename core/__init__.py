@@ -1,7 +1,7 @@
 """What all of fenchel shares: potentials, sets, divergences, the loop, regret, guarantees."""
 
-from .environment import BanditFeedback, Environment, FullFeedback
-from .guarantee import Guarantee
+from .environment import BanditFeedback, Environment, FullFeedback, GradientFeedback, Loss
+from .guarantee import Guarantee, Pathwise
 from .interaction import run
 from .learner import Learner
 from .regret import BestFixedArm, Estimate, Trace
@@ -12,8 +12,11 @@ __all__ = [
     "Environment",
     "Estimate",
     "FullFeedback",
+    "GradientFeedback",
     "Guarantee",
     "Learner",
+    "Loss",
+    "Pathwise",
     "Trace",
     "run",
 ]

@@ -39,7 +39,40 @@ class BanditFeedback:
     losses: FloatArray
 
 
-Feedback: TypeAlias = FullFeedback | BanditFeedback
+class Loss(ABC):
+    """R convex losses on ℝᵈ, one a replication, as drawn in one round of convex optimisation."""
+
+    @abstractmethod
+    def gradient(self, x: FloatArray) -> FloatArray:
+        """∇f at the points `x`, (R, d), or (R, N, d) for N points a replication; same shape."""
+
+    def implicit_step(
+        self, center: FloatArray, step_size: FloatArray, radius: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """The proximal step on the ball of `radius` around 0, and the subgradient that makes it.
+
+            x = argmin_{‖x‖ ≤ radius} f(x) + ‖x − center‖²/(2η) = Π(center − η m),  m ∈ ∂f(x).
+
+        Args:
+            center: (R, d).
+            step_size: η > 0, (R, 1).
+            radius: of the ball.
+
+        Returns:
+            x and m, each (R, d).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no implicit step; give it one")
+
+
+@dataclass(frozen=True, slots=True)
+class GradientFeedback:
+    """The gradient at the point played, `gradients` (R, d), and the whole `loss` drawn."""
+
+    gradients: FloatArray
+    loss: Loss
+
+
+Feedback: TypeAlias = FullFeedback | BanditFeedback | GradientFeedback
 
 
 class Environment(ABC):

@@ -1,4 +1,4 @@
-"""Executable guarantees: a proven regret bound as a function of the number of rounds."""
+"""Executable guarantees: bounds as functions of the rounds, and inequalities that each run meets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from . import checks
+from .checks import FloatArray
 
 Kind = Literal["expected", "high-probability", "pathwise"]
 
@@ -42,3 +45,35 @@ class Guarantee:
             )
         if self.confidence is not None:
             checks.real(self.confidence, "confidence", above=0.0, below=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Pathwise:
+    """Both sides of an inequality that is proven for every run, evaluated on runs.
+
+    Unlike a `Guarantee`, its right side is known only after the run: it depends on the gradients
+    that came and on the points that were played.
+
+    Attributes:
+        left: the side claimed to be the smaller one, shape (R,), or (R, P) at P checkpoints.
+        right: the other side, same shape.
+        reference: what the sides are, and where the proof is.
+    """
+
+    left: FloatArray
+    right: FloatArray
+    reference: str
+
+    @property
+    def slack(self) -> FloatArray:
+        """right − left, negative where the inequality is broken."""
+        return self.right - self.left
+
+    def tightest(self) -> float:
+        """The largest left/right over all runs and checkpoints; at most 1 if the inequality holds.
+
+        Infinite where the right side is 0 or below and the left side above it.
+        """
+        left, right = np.ravel(self.left), np.ravel(self.right)
+        broken = np.where(left > right, np.inf, 0.0)
+        return float(np.divide(left, right, out=broken, where=right > 0).max())

@@ -11,6 +11,7 @@ import numpy as np
 from . import checks
 from .checks import FloatArray, IntArray
 from .environment import Adversary, Environment
+from .guarantee import Pathwise
 from .learner import Learner
 from .regret import Trace
 
@@ -102,6 +103,7 @@ def run(
     ticks = np.linspace(horizon, 1, 100 if progress else 1, dtype=np.int64)
     stops = np.union1d(rounds, ticks)
     regret = np.empty((n_replications, len(stops)))
+    sides = np.full((2, n_replications, len(stops)), np.nan)  # of the path-wise inequality
     with _progress_bar(len(sizes) * horizon, type(learner).__name__, progress) as advance:
         for index, (size, block) in enumerate(zip(sizes, root.spawn(len(sizes)), strict=True)):
             environment_rng, learner_rng = (np.random.default_rng(s) for s in block.spawn(2))
@@ -110,14 +112,22 @@ def run(
             guarantee = learner.guarantee(environment)
             first = index * BLOCK
             try:
-                _play(learner, environment, stops, regret[first : first + size], advance)
+                rows = slice(first, first + size)
+                _play(learner, environment, stops, regret[rows], sides[:, rows], advance)
             except FloatingPointError as error:
                 where = f" (replications count from {first})" if first else ""
                 raise FloatingPointError(f"{error}{where}") from error
+    kept = np.isin(stops, rounds)
+    inequality, (left, right) = learner.pathwise(), sides[:, :, kept]
+    if inequality is not None and not np.isnan(left).any():
+        inequality = Pathwise(left, right, inequality.reference)
+    else:
+        inequality = None  # not proven, or not for all of the run
     return Trace(
         rounds=rounds,
-        regret=regret[:, np.isin(stops, rounds)],
+        regret=regret[:, kept],
         guarantee=guarantee,
+        pathwise=inequality,
         label=type(learner).__name__,
         seed=int(root.entropy),  # type: ignore[arg-type]  # one int, as it was built from one
     )
@@ -128,9 +138,14 @@ def _play(
     environment: Environment,
     stops: IntArray,
     regret: FloatArray,
+    sides: FloatArray,
     advance: Callable[[int], None],
 ) -> None:
-    """Play one block to the last of `stops` (P,); write the regret at each to `regret` (R, P)."""
+    """Play one block to the last of `stops` (P,); write what is measured at each.
+
+    That is the regret, to `regret` (R, P), and the learner's path-wise inequality, to `sides`
+    (2, R, P), where it has one.
+    """
     comparator = environment.comparator()
     act, step, update, observe = learner.act, environment.step, learner.update, comparator.observe
     done = 0
@@ -150,6 +165,9 @@ def _play(
         if not np.isfinite(regret[:, point]).all():
             row = int(np.argmin(np.isfinite(regret[:, point])))
             raise FloatingPointError(f"round {stop}, replication {row}: the regret is not finite")
+        inequality = learner.pathwise()
+        if inequality is not None:
+            sides[0, :, point], sides[1, :, point] = inequality.left, inequality.right
         advance(stop - done)
         done = stop
 

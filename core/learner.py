@@ -9,7 +9,7 @@ import numpy as np
 
 from .checks import FloatArray
 from .environment import Action, Environment
-from .guarantee import Guarantee
+from .guarantee import Guarantee, Pathwise
 
 
 class Learner(ABC):
@@ -39,5 +39,12 @@ class Learner(ABC):
         """The proven bound on the regret that `run` measures in `environment`.
 
         None: none is proven. Learners tuned for their horizon know their bound after `reset`.
+        """
+        return None
+
+    def pathwise(self) -> Pathwise | None:
+        """Both sides, (R,) each, of the inequality proven for every run, at the rounds so far.
+
+        None: none is proven, or the run has broken its assumptions.
         """
         return None

@@ -1,10 +1,12 @@
-"""Random numbers: uniforms drawn in chunks, and one draw from each row of distributions.
+"""Random numbers: drawn in chunks, and one draw from each row of distributions.
 
-Every generator is passed in. `UniformStream` gives the same numbers whatever its chunk size,
-because numpy's generators fill arrays in C order.
+Every generator is passed in. The streams give the same numbers whatever their chunk size, because
+numpy's generators fill arrays in C order.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 from numba import njit
@@ -14,8 +16,8 @@ from .checks import FloatArray, IntArray
 _CHUNK = 1 << 15  # numbers drawn at once: amortises the call, 256 KiB
 
 
-class UniformStream:
-    """Uniforms on [0, 1) of one shape, round after round."""
+class _Stream(ABC):
+    """Random numbers of one shape, round after round."""
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
         self._rng = rng
@@ -23,13 +25,34 @@ class UniformStream:
         self._next = self._shape[0]
 
     def draw(self) -> FloatArray:
-        """The next array of uniforms; a view that later draws leave alone."""
+        """The next array of numbers; a view that later draws leave alone."""
         if self._next == self._shape[0]:
-            self._buffer = self._rng.random(self._shape)
+            self._buffer = self._fill(self._shape)
             self._next = 0
         self._next += 1
-        uniforms: FloatArray = self._buffer[self._next - 1]
-        return uniforms
+        numbers: FloatArray = self._buffer[self._next - 1]
+        return numbers
+
+    @abstractmethod
+    def _fill(self, shape: tuple[int, ...]) -> FloatArray:
+        """The numbers of shape[0] rounds."""
+
+
+class UniformStream(_Stream):
+    """Uniforms on [0, 1), round after round."""
+
+    def _fill(self, shape: tuple[int, ...]) -> FloatArray:
+        return self._rng.random(shape)
+
+
+class SphereStream(_Stream):
+    """Points uniform on the unit sphere (last axis), round after round."""
+
+    def _fill(self, shape: tuple[int, ...]) -> FloatArray:
+        normals = self._rng.standard_normal(shape)
+        lengths = np.sqrt(np.einsum("...d,...d->...", normals, normals))
+        normals /= lengths[..., None]
+        return normals
 
 
 @njit(cache=True)

@@ -21,7 +21,7 @@ from numba import njit
 from . import checks
 from .checks import FloatArray, IntArray
 from .environment import Action
-from .guarantee import Guarantee
+from .guarantee import Guarantee, Pathwise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,6 +156,8 @@ class Trace:
         rounds: numbers of rounds t, shape (P,), increasing.
         regret: regret after t rounds, shape (R, P).
         guarantee: the learner's proven bound, or None.
+        pathwise: both sides, (R, P) each, of the inequality that the learner's proof gives for
+            every run, or None.
         label: the learner's name, for plots.
         seed: the entropy that repeats the run: pass it to `run`.
     """
@@ -163,6 +165,7 @@ class Trace:
     rounds: IntArray
     regret: FloatArray
     guarantee: Guarantee | None = None
+    pathwise: Pathwise | None = None
     label: str = ""
     seed: int | None = None
 
@@ -251,32 +254,55 @@ class Trace:
         return Estimate(*(float(_ratio(curve, bound).max()) for curve in curves))
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a replication and checkpoint: columns replication, round, regret."""
+        """One row a replication and checkpoint: columns replication, round, regret.
+
+        Columns left and right hold the path-wise inequality, where there is one.
+        """
         import pandas as pd
 
         n, points = self.regret.shape
-        return pd.DataFrame(
-            {
-                "replication": np.repeat(np.arange(n), points),
-                "round": np.tile(self.rounds, n),
-                "regret": self.regret.ravel(),
-            }
-        )
+        columns = {
+            "replication": np.repeat(np.arange(n), points),
+            "round": np.tile(self.rounds, n),
+            "regret": self.regret.ravel(),
+        }
+        if self.pathwise is not None:
+            columns |= {"left": self.pathwise.left.ravel(), "right": self.pathwise.right.ravel()}
+        return pd.DataFrame(columns)
 
     @classmethod
     def from_frames(
-        cls, frames: Sequence[pd.DataFrame], *, guarantee: Guarantee | None = None, label: str = ""
+        cls,
+        frames: Sequence[pd.DataFrame],
+        *,
+        guarantee: Guarantee | None = None,
+        label: str = "",
+        reference: str = "",
     ) -> Trace:
-        """Join what `to_frame` wrote for runs with the same checkpoints, replications stacked."""
+        """Join what `to_frame` wrote for runs with the same checkpoints, replications stacked.
+
+        Args:
+            frames: one or more tables.
+            guarantee: of the learner.
+            label: its name.
+            reference: of the path-wise inequality, which the tables hold without it.
+        """
         tables = [frame.pivot(index="replication", columns="round") for frame in frames]
         if not tables:
             raise ValueError("frames must hold at least one table, got none")
         if any(not table.columns.equals(tables[0].columns) for table in tables):
             raise ValueError("frames must share their checkpoints; join runs of one horizon")
+        stacked = {
+            name: np.concatenate([table[name].to_numpy() for table in tables])
+            for name in tables[0].columns.levels[0]
+        }
         return cls(
             rounds=tables[0]["regret"].columns.to_numpy(),
-            regret=np.concatenate([table["regret"].to_numpy() for table in tables]),
+            regret=stacked["regret"],
             guarantee=guarantee,
+            pathwise=Pathwise(stacked["left"], stacked["right"], reference)
+            if "left" in stacked
+            else None,
             label=label,
         )
 

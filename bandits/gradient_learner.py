@@ -1,0 +1,180 @@
+"""What learners of online convex optimisation share: their domain, and an account of the run.
+
+Round t: play x_t of the domain X, be told g_t, a gradient of f_t at x_t. A learner that predicts
+the gradient has an optimism M_t, its guess of g_t (M_1 = 0). The account keeps what the path-wise
+inequalities of the learners are made of:
+
+    v_t = ‖g_t − M_t‖²,   V_t = Σ_{s ≤ t} v_s,   S_t = Σ_{2 ≤ s ≤ t} ‖x_s − x_{s−1}‖².
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ..core import checks
+from ..core.checks import FloatArray
+from ..core.environment import GradientFeedback
+from ..core.learner import Learner
+from ..core.sets import Ball, ConvexSet
+
+
+@njit(cache=True)
+def _account(
+    t: int,
+    points: FloatArray,
+    last: FloatArray,
+    gradients: FloatArray,
+    optimism: FloatArray,
+    vectors: FloatArray,
+    numbers: FloatArray,
+) -> None:
+    """Add round t: `vectors` (2, R, d) and `numbers` (8, R) as `Account` names them."""
+    for r in range(points.shape[0]):
+        inner = square = error = move = size = 0.0
+        for i in range(points.shape[1]):
+            x, g = points[r, i], gradients[r, i]
+            inner += g * x
+            square += x * x
+            size += g * g
+            error += (g - optimism[r, i]) ** 2
+            move += (x - last[r, i]) ** 2
+            vectors[0, r, i] += g
+            vectors[1, r, i] += x
+        numbers[0, r] += inner
+        numbers[1, r] += square
+        numbers[2, r] = error
+        numbers[3, r] += error
+        numbers[4, r] += error / t
+        numbers[5, r] += move
+        numbers[6, r] += (t - 1) * move
+        numbers[7, r] = max(numbers[7, r], size)
+
+
+class Account:
+    """Sums over the rounds so far, (R,) or (R, d).
+
+    Attributes:
+        rounds: t.
+        gradient_sum: Σ g_s.
+        point_sum: Σ x_s.
+        inner: Σ ⟨g_s, x_s⟩.
+        point_square: Σ ‖x_s‖².
+        error: v_t, of the last round alone.
+        variation: V_t = Σ v_s.
+        harmonic_variation: Σ v_s/s.
+        movement: S_t = Σ_{s ≥ 2} ‖x_s − x_{s−1}‖².
+        linear_movement: Σ_{s ≥ 2} (s − 1) ‖x_s − x_{s−1}‖².
+        largest: max ‖g_s‖².
+    """
+
+    def __init__(self, n_replications: int, dim: int) -> None:
+        self.rounds = 0
+        self._vectors = np.zeros((2, n_replications, dim))
+        self._numbers = np.zeros((8, n_replications))
+        self.gradient_sum, self.point_sum = self._vectors
+        self.inner, self.point_square, self.error, self.variation = self._numbers[:4]
+        self.harmonic_variation, self.movement, self.linear_movement = self._numbers[4:7]
+        self.largest = self._numbers[7]
+        self._last: FloatArray | None = None
+
+    def observe(self, points: FloatArray, gradients: FloatArray, optimism: FloatArray) -> None:
+        """Add a round: x_t, g_t and M_t, (R, d) each; `points` must not be changed later."""
+        self.rounds += 1
+        last = points if self._last is None else self._last
+        _account(self.rounds, points, last, gradients, optimism, self._vectors, self._numbers)
+        self._last = points
+
+
+@njit(cache=True)
+def _project_on_ball(points: FloatArray, radius: float) -> None:
+    """x ← x min(1, radius/‖x‖), row by row of (N, d), in place."""
+    for r in range(points.shape[0]):
+        total = 0.0
+        for i in range(points.shape[1]):
+            total += points[r, i] * points[r, i]
+        if total > radius * radius:
+            scale = radius / np.sqrt(total)
+            for i in range(points.shape[1]):
+                points[r, i] *= scale
+
+
+class GradientLearner(Learner):
+    """R copies of an algorithm that plays points of a convex set and is told gradients.
+
+    Args:
+        dim: d >= 1.
+        radius: r > 0 if the domain is the ball of this radius around 0.
+        domain: any bounded convex set; give this or `radius`.
+        gradient_bound: G > 0, at least the norm of every gradient; None where it is not used.
+
+    Attributes:
+        point: x_t, (R, d); rebound in each round, never changed in place.
+        account: sums over the rounds so far.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        radius: float | None = None,
+        domain: ConvexSet | None = None,
+        gradient_bound: float | None = None,
+    ) -> None:
+        self.dim = checks.integer(dim, "dim", minimum=1)
+        if (radius is None) is (domain is None):
+            raise ValueError(
+                f"radius or domain must be given, and not both, got {radius} and {domain}"
+            )
+        if domain is None:
+            domain = Ball(checks.positive(radius, "radius"))
+        self.domain = domain
+        self.start = domain.center(self.dim)
+        self._centred = isinstance(domain, Ball) and not self.start.any()
+        if isinstance(domain, Ball) and self._centred:
+            self.radius = domain.radius
+        self.diameter = checks.positive(domain.diameter, "the diameter of domain")
+        self.gradient_bound = checks.positive(gradient_bound, "gradient_bound", optional=True)
+        self.horizon: int | None = None
+
+    def project(self, x: FloatArray) -> FloatArray:
+        """Π(x) on the domain, for x (..., d) that may be overwritten."""
+        if not self._centred:
+            return self.domain.project(x)
+        _project_on_ball(x.reshape(-1, self.dim), self.radius)
+        return x
+
+    def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
+        """x_1 is the centre of the domain."""
+        self.horizon = checks.integer(horizon, "horizon", minimum=1)
+        self.point = np.tile(self.start, (n_replications, 1))
+        self.account = Account(n_replications, self.dim)
+
+    def act(self) -> FloatArray:
+        """x_t, (R, d); not a copy."""
+        return self.point
+
+    def update(self, feedback: GradientFeedback) -> None:
+        """Learn from g_t."""
+        raise NotImplementedError
+
+    def within_bound(self) -> bool:
+        """Whether no gradient so far was larger than `gradient_bound`, up to rounding."""
+        assert self.gradient_bound is not None
+        return bool(self.account.largest.max() <= self.gradient_bound**2 * (1 + 1e-9))
+
+    def linear_regret(self) -> FloatArray:
+        """max_{u ∈ X} Σ ⟨g_s, x_s − u⟩, (R,)."""
+        account = self.account
+        return account.inner + self.domain.support(-account.gradient_sum)
+
+    def curved_regret(self, curvature: float) -> FloatArray:
+        """max_{u ∈ X} Σ ⟨g_s, x_s − u⟩ − (λ/2) ‖x_s − u‖², (R,), for λ = `curvature`."""
+        a, t = self.account, self.account.rounds
+        u = self.project((curvature * a.point_sum - a.gradient_sum) / (curvature * t))
+        squares = (
+            a.point_square
+            - 2 * np.einsum("rd,rd->r", a.point_sum, u)
+            + t * np.einsum("rd,rd->r", u, u)
+        )
+        return a.inner - np.einsum("rd,rd->r", a.gradient_sum, u) - curvature / 2 * squares
