@@ -55,8 +55,8 @@ class OGD(GradientLearner):
         gradient_bound: float,
         strong_convexity: float | None = None,
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, domain=domain, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, domain=domain, gradient_bound=bound)
         self.strong_convexity = checks.positive(strong_convexity, "strong_convexity", optional=True)
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
@@ -64,25 +64,25 @@ class OGD(GradientLearner):
         super().reset(n_replications, horizon, rng)
         self._no_optimism = np.zeros_like(self.point)
 
-    def step_size(self, t: int) -> float | FloatArray:
-        """η_t, once g_t is in the account; a number or (R, 1)."""
+    def step_size(self, t: int) -> FloatArray:
+        """η_t, (R, 1)."""
         if self.strong_convexity is not None:
-            return 1 / (self.strong_convexity * t)
-        assert self.gradient_bound is not None
-        return self.diameter / (self.gradient_bound * math.sqrt(t))
+            eta = 1 / (self.strong_convexity * t)
+        else:
+            eta = self.diameter / (self.gradient_bound * math.sqrt(t))
+        return np.full((len(self.point), 1), eta)
 
     def update(self, feedback: GradientFeedback) -> None:
         """x_{t+1} = Π[x_t − η_t g_t]."""
         g = feedback.gradients
         self.account.observe(self.point, g, self._no_optimism)
-        self.point = self.project(self.point - self.step_size(self.account.rounds) * g)
+        self.point = self.descend(self.point, self.step_size(self.account.rounds), g)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """(3/2) D G √t, or G² (1 + ln t)/(2λ), where the environment's gradients are known."""
         G, lam = self.gradient_bound, self.strong_convexity
         own = getattr(environment, "gradient_bound", math.inf)
         curved = getattr(environment, "strong_convexity", 0.0) >= (lam or 0.0) * (1 - 1e-9)
-        assert G is not None
         if own > G * (1 + 1e-9) or not curved or not _against_one_point(environment):
             return None
         if lam is None:
@@ -107,7 +107,6 @@ class OGD(GradientLearner):
             return Pathwise(self.curved_regret(lam), right, "Hazan, Agarwal, Kale 2007")
         if not self.within_bound():
             return None
-        assert self.gradient_bound is not None
         bound = 1.5 * self.diameter * self.gradient_bound * math.sqrt(a.rounds)
         return Pathwise(self.linear_regret(), np.full_like(a.inner, bound), "Zinkevich 2003")
 
@@ -137,7 +136,7 @@ class AdaGradNorm(GradientLearner):
         self.account.observe(self.point, g, self._no_optimism)
         total = np.sqrt(2 * self.account.variation)[:, None]
         step = np.divide(self.diameter, total, out=np.zeros_like(total), where=total > 0)
-        self.point = self.project(self.point - step * g)
+        self.point = self.descend(self.point, step, g)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """√2 D G √t, where the environment's gradients are known to be at most G."""

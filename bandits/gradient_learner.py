@@ -9,6 +9,8 @@ inequalities of the learners are made of:
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -87,16 +89,24 @@ class Account:
 
 
 @njit(cache=True)
-def _project_on_ball(points: FloatArray, radius: float) -> None:
-    """x ← x min(1, radius/‖x‖), row by row of (N, d), in place."""
+def _descend_on_ball(
+    points: FloatArray, step_sizes: FloatArray, gradients: FloatArray, radius: float
+) -> FloatArray:
+    """Π(x − η g) for points x (R, N, d), steps η (R, N) and gradients g (R, d)."""
+    out = np.empty(points.shape)
     for r in range(points.shape[0]):
-        total = 0.0
-        for i in range(points.shape[1]):
-            total += points[r, i] * points[r, i]
-        if total > radius * radius:
-            scale = radius / np.sqrt(total)
-            for i in range(points.shape[1]):
-                points[r, i] *= scale
+        for n in range(points.shape[1]):
+            eta = step_sizes[r, n]
+            total = 0.0
+            for i in range(points.shape[2]):
+                y = points[r, n, i] - eta * gradients[r, i]
+                out[r, n, i] = y
+                total += y * y
+            if total > radius * radius:
+                scale = radius / np.sqrt(total)
+                for i in range(points.shape[2]):
+                    out[r, n, i] *= scale
+    return out
 
 
 class GradientLearner(Learner):
@@ -109,6 +119,7 @@ class GradientLearner(Learner):
         gradient_bound: G > 0, at least the norm of every gradient; None where it is not used.
 
     Attributes:
+        gradient_bound: G, infinite where it is not used.
         point: x_t, (R, d); rebound in each round, never changed in place.
         account: sums over the rounds so far.
     """
@@ -134,15 +145,20 @@ class GradientLearner(Learner):
         if isinstance(domain, Ball) and self._centred:
             self.radius = domain.radius
         self.diameter = checks.positive(domain.diameter, "the diameter of domain")
-        self.gradient_bound = checks.positive(gradient_bound, "gradient_bound", optional=True)
+        self.gradient_bound = math.inf if gradient_bound is None else gradient_bound
         self.horizon: int | None = None
 
-    def project(self, x: FloatArray) -> FloatArray:
-        """Π(x) on the domain, for x (..., d) that may be overwritten."""
-        if not self._centred:
-            return self.domain.project(x)
-        _project_on_ball(x.reshape(-1, self.dim), self.radius)
-        return x
+    def descend(self, x: FloatArray, step_size: FloatArray, gradients: FloatArray) -> FloatArray:
+        """Π(x − η g) on the domain: x (R, d) with η (R, 1), or N points x (R, N, d) with η (R, N).
+
+        The gradients g are (R, d).
+        """
+        points = x.reshape(len(x), -1, self.dim)
+        if self._centred:
+            out = _descend_on_ball(points, step_size, gradients, self.radius)
+        else:
+            out = self.domain.project(points - step_size[:, :, None] * gradients[:, None])
+        return out.reshape(x.shape)
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """x_1 is the centre of the domain."""
@@ -160,7 +176,6 @@ class GradientLearner(Learner):
 
     def within_bound(self) -> bool:
         """Whether no gradient so far was larger than `gradient_bound`, up to rounding."""
-        assert self.gradient_bound is not None
         return bool(self.account.largest.max() <= self.gradient_bound**2 * (1 + 1e-9))
 
     def linear_regret(self) -> FloatArray:
@@ -171,7 +186,7 @@ class GradientLearner(Learner):
     def curved_regret(self, curvature: float) -> FloatArray:
         """max_{u ∈ X} Σ ⟨g_s, x_s − u⟩ − (λ/2) ‖x_s − u‖², (R,), for λ = `curvature`."""
         a, t = self.account, self.account.rounds
-        u = self.project((curvature * a.point_sum - a.gradient_sum) / (curvature * t))
+        u = self.domain.project((curvature * a.point_sum - a.gradient_sum) / (curvature * t))
         squares = (
             a.point_square
             - 2 * np.einsum("rd,rd->r", a.point_sum, u)

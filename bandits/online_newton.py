@@ -152,8 +152,8 @@ class NewtonLearner(GradientLearner):
     def __init__(
         self, dim: int, *, radius: float, gradient_bound: float, exp_concavity: float
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, gradient_bound=bound)
         self.exp_concavity = checks.positive(exp_concavity, "exp_concavity")
         self.beta = 0.5 * min(1 / (4 * gradient_bound * self.diameter), self.exp_concavity)
 
@@ -187,7 +187,6 @@ class NewtonLearner(GradientLearner):
 
     def fits(self, environment: Environment) -> bool:
         """Whether the environment's losses are as the learner was told, against one point."""
-        assert self.gradient_bound is not None
         comparators = getattr(environment, "comparators", None)
         return (
             getattr(environment, "gradient_bound", math.inf) <= self.gradient_bound * (1 + 1e-9)
@@ -223,7 +222,6 @@ class ONS(NewtonLearner):
         """(1/(2γ)) (d ln(1 + γ² D² G² t/d) + 1)."""
         if not self.fits(environment):
             return None
-        assert self.gradient_bound is not None
         gamma, d, scale = self.beta, self.dim, self.beta * self.diameter * self.gradient_bound
         return Guarantee(
             lambda t: (d * np.log1p(scale**2 * t / d) + 1) / (2 * gamma),

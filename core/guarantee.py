@@ -1,4 +1,4 @@
-"""Executable guarantees: bounds as functions of the rounds, and inequalities that each run meets."""
+"""Executable guarantees: bounds in the number of rounds, and inequalities that each run meets."""
 
 from __future__ import annotations
 

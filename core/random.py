@@ -46,12 +46,14 @@ class UniformStream(_Stream):
 
 
 class SphereStream(_Stream):
-    """Points uniform on the unit sphere (last axis), round after round."""
+    """Points uniform on the unit sphere (last axis), round after round.
+
+    The first d of d + 2 coordinates are uniform in the unit ball.
+    """
 
     def _fill(self, shape: tuple[int, ...]) -> FloatArray:
         normals = self._rng.standard_normal(shape)
-        lengths = np.sqrt(np.einsum("...d,...d->...", normals, normals))
-        normals /= lengths[..., None]
+        normals /= np.sqrt(np.einsum("...d,...d->...", normals, normals))[..., None]
         return normals
 
 

@@ -294,7 +294,7 @@ class Trace:
             raise ValueError("frames must share their checkpoints; join runs of one horizon")
         stacked = {
             name: np.concatenate([table[name].to_numpy() for table in tables])
-            for name in tables[0].columns.levels[0]
+            for name in dict.fromkeys(tables[0].columns.get_level_values(0))
         }
         return cls(
             rounds=tables[0]["regret"].columns.to_numpy(),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .claims import Verdict as Verdict
     from .claims import at_least as at_least
     from .claims import at_most as at_most
+    from .claims import bounds_hold as bounds_hold
+    from .claims import inequalities_hold as inequalities_hold
     from .claims import within as within
     from .errors import ClaimError as ClaimError
     from .errors import InputError as InputError
@@ -33,7 +35,16 @@ if TYPE_CHECKING:
 
 # Loaded at first use: the command line must answer --help without numba, matplotlib or joblib.
 _HOME = {
-    "claims": ["Claim", "Outcome", "Verdict", "at_least", "at_most", "within"],
+    "claims": [
+        "Claim",
+        "Outcome",
+        "Verdict",
+        "at_least",
+        "at_most",
+        "bounds_hold",
+        "inequalities_hold",
+        "within",
+    ],
     "errors": ["ClaimError", "InputError", "RunFailed", "StoreWarning", "SweepInterrupted"],
     "experiment": ["Experiment", "config_hash"],
     "figure": ["Figure", "main", "make"],
@@ -62,6 +73,8 @@ __all__ = [  # noqa: RUF022 (the order in which they are used)
     "at_least",
     "at_most",
     "within",
+    "bounds_hold",
+    "inequalities_hold",
     "Figure",
     "FigureRecord",
     "ClaimRecord",

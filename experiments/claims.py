@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .errors import ClaimError
+
+if TYPE_CHECKING:
+    from ..core.regret import Trace
 
 DataT = TypeVar("DataT")
 
@@ -109,3 +112,29 @@ def at_most(value: float, low: float, high: float, limit: float, detail: str = "
 def at_least(value: float, low: float, high: float, limit: float, detail: str = "") -> Outcome:
     """Claims that the measured quantity is at least `limit`; see `within`."""
     return within(value, low, high, limit, math.inf, detail)
+
+
+def bounds_hold(traces: Sequence[Trace], confidence: float = 0.95) -> Outcome:
+    """Claims that each trace's regret is below its guarantee at each checkpoint.
+
+    The value is the largest ratio of regret to bound; see `Trace.bound_ratio`. The lower end of the
+    interval holds for all traces at once (Bonferroni).
+    """
+    ratios = [trace.bound_ratio(confidence) for trace in traces]
+    low = max(trace.bound_ratio(1 - (1 - confidence) / len(traces)).low for trace in traces)
+    value, high = max(r.value for r in ratios), max(r.high for r in ratios)
+    return at_most(value, low, high, 1.0, "largest ratio of regret to bound, all checkpoints")
+
+
+def inequalities_hold(traces: Sequence[Trace]) -> Outcome:
+    """Claims that each run meets its path-wise inequality at each checkpoint, up to 1e-9.
+
+    There is no sampling error: the interval is the value. Traces without an inequality are refused.
+    """
+    sides = [trace.pathwise for trace in traces]
+    if any(side is None for side in sides):
+        labels = sorted({t.label for t, side in zip(traces, sides, strict=True) if side is None})
+        raise ValueError(f"traces of {', '.join(labels)} carry no path-wise inequality")
+    tightest = max(side.tightest() for side in sides if side is not None)
+    detail = f"largest left/right over {sum(len(trace.regret) for trace in traces)} runs"
+    return at_most(tightest, tightest, tightest, 1 + 1e-9, detail)

@@ -88,6 +88,8 @@ def claims(record: FigureRecord) -> None:
     for column in table.columns[1:]:
         column.no_wrap = True
     _out().print(table)
+    for note in record.notes:
+        _out().print(Text("· ", "dim").append(note, "default"))
 
 
 def summary(records: Sequence[FigureRecord], failed: int, report: Path) -> None:

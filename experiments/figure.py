@@ -29,6 +29,10 @@ def _identity(results: Any) -> Any:
     return results
 
 
+def _nothing(data: Any) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Figure(Generic[SettingsT, ConfigT, DataT]):
     """A figure: what is run, what is drawn, what is claimed.
@@ -41,6 +45,7 @@ class Figure(Generic[SettingsT, ConfigT, DataT]):
         draw: data -> matplotlib figure.
         claims: checked on the same data.
         summarise: results -> data, computed once for drawing and claims; default: the results.
+        notes: data -> measured facts worth a line that no paper claims, printed below the claims.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Figure(Generic[SettingsT, ConfigT, DataT]):
     draw: Callable[[DataT], Drawing]
     claims: Sequence[Claim[DataT]]
     summarise: Callable[[Results[SettingsT, ConfigT]], DataT] = field(default=_identity)
+    notes: Callable[[DataT], Sequence[str]] = field(default=_nothing)
 
     def __post_init__(self) -> None:
         check_name(self.name, "the figure's name")
@@ -108,6 +114,7 @@ def make(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=provenance.versions(),
         claims=tuple(_measured(claim, data) for claim in figure.claims),
+        notes=tuple(figure.notes(data)),
     )
     folder = store.root / "figures"
     files = pictures(figure.draw, data)

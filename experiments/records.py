@@ -40,6 +40,7 @@ class FigureRecord:
         created: UTC time, ISO 8601.
         versions: of the packages that drew it.
         claims: in the order of the figure.
+        notes: measured facts that no paper claims.
     """
 
     name: str
@@ -55,6 +56,7 @@ class FigureRecord:
     created: str
     versions: Mapping[str, str]
     claims: tuple[ClaimRecord, ...]
+    notes: tuple[str, ...] = ()
 
     def count(self, verdict: Verdict) -> int:
         """How many claims have this verdict."""
@@ -77,6 +79,8 @@ class FigureRecord:
         """
         record = json.loads(text)
         names = {field.name for field in fields(cls)}
+        if isinstance(record, dict):
+            record.setdefault("notes", ())  # records of before had none
         if not isinstance(record, dict) or not names <= set(record):
             missing = names - set(record) if isinstance(record, dict) else names
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
@@ -92,6 +96,7 @@ class FigureRecord:
                 )
                 for claim in record["claims"]
             )
+            record["notes"] = tuple(map(str, record["notes"]))
             record["seconds"] = float(record["seconds"])
             record["settings"] = dict(record["settings"])
         except (KeyError, IndexError, TypeError) as error:

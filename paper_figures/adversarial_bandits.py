@@ -32,7 +32,16 @@ from fenchel.bandits import (
 )
 from fenchel.core import Environment, Learner, Trace, checks, run
 from fenchel.core.regret import growth_exponent, least_squares_slope
-from fenchel.experiments import Claim, Experiment, Figure, Outcome, Results, at_most, main, within
+from fenchel.experiments import (
+    Claim,
+    Experiment,
+    Figure,
+    Outcome,
+    Results,
+    bounds_hold,
+    main,
+    within,
+)
 
 LEARNERS: dict[str, Callable[[int], Learner]] = {
     "Exp3": Exp3,
@@ -144,10 +153,7 @@ def proof(learner: str) -> str:
 def bound_holds(learner: str) -> Claim[Traces]:
     def check(traces: Traces) -> Outcome:
         runs = [trace for game in GAMES for trace in traces[game, learner]]
-        ratios = [trace.bound_ratio() for trace in runs]
-        low = max(trace.bound_ratio(1 - 0.05 / len(runs)).low for trace in runs)  # Bonferroni
-        value, high = max(r.value for r in ratios), max(r.high for r in ratios)
-        return at_most(value, low, high, 1.0, "largest ratio of regret to bound, all checkpoints")
+        return bounds_hold(runs)
 
     kind = "0.95-quantile of the regret" if learner == "Exp3-IX" else "mean regret"
     return Claim(proof(learner), f"{learner}: {kind} below the bound in all games", check)

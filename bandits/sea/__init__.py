@@ -22,6 +22,7 @@ from .optimistic_omd import OMD, ImplicitOMD, OptimisticOMD
 from .optimistic_ons import OptimisticONS
 from .quantities import SEAQuantities
 from .shifts import alternating, corrupted, drifting, rotating, switching
+from .tuning import tuned
 from .universal import Universal
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "drifting",
     "rotating",
     "switching",
+    "tuned",
 ]

@@ -139,8 +139,8 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
         smoothness: float,
         variant: Literal["paper", "pynol"] = "paper",
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, gradient_bound=bound)
         self.smoothness = checks.positive(smoothness, "smoothness")
         if variant not in ("paper", "pynol"):
             raise ValueError(f'variant must be "paper" or "pynol", got {variant!r}')
@@ -149,7 +149,6 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
     def _pool(self, horizon: int) -> FloatArray:
         """The steps η_i."""
         D, G, L = self.diameter, self.gradient_bound, self.smoothness
-        assert G is not None
         largest = 1 / (8 * L)
         if self.variant == "paper":
             count = max(math.ceil(0.5 * math.log2(G**2 * horizon / (8 * D**2 * L**2))) + 1, 1)
@@ -188,7 +187,8 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
 
     def update(self, feedback: GradientFeedback) -> None:
         """ℓ_t, the two steps of the bases, then p_{t+1} and x_{t+1}."""
-        g, eta = feedback.gradients, self.steps[:, None]
+        g = feedback.gradients
+        eta = np.broadcast_to(self.steps, self.weights.shape)
         self.account.observe(self.point, g, self.optimism)
         gaps = np.abs(self._values(g - self.optimism)).max(axis=-1) ** 2  # ‖ℓ_t − m_t‖²_∞
         self._sum_up(gaps)
@@ -196,8 +196,8 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
         losses = self._values(g) + self.penalties
         self.cumulative += losses if self.variant == "paper" else self.rate * losses
 
-        self.leaders = self.project(self.leaders - eta * g[:, None])
-        last, self.points = self.points, self.project(self.leaders - eta * g[:, None])
+        self.leaders = self.descend(self.leaders, eta, g)
+        last, self.points = self.points, self.descend(self.leaders, eta, g)
         moves = self.points - last
         self.penalties = 2 * self.smoothness * np.einsum("rnd,rnd->rn", moves, moves)
         self.optimism = g
@@ -218,9 +218,11 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
         self._base_movement += self.penalties / (2 * self.smoothness)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """`dynamic_bound` against the environment's comparators; known after `reset`, for variant "paper"."""
+        """`dynamic_bound` against the environment's comparators, for variant "paper".
+
+        Known after `reset`.
+        """
         G, L = self.gradient_bound, self.smoothness
-        assert G is not None
         if (
             self.variant != "paper"
             or self.horizon is None
@@ -249,7 +251,7 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
         base = eta * a.variation[:, None] + D**2 / (2 * eta)
         base = base + (2 * self.smoothness - 1 / (4 * eta)) * self._base_movement
         meta = math.log(len(eta)) / self._last_rate[:, 0] if len(eta) > 1 else 0.0
-        right = meta + self._meta_sums + base.min(axis=-1)
+        right: FloatArray = meta + self._meta_sums + base.min(axis=-1)
         return Pathwise(self.linear_regret(), right, "DynamicOptimisticOMD, path-wise: derived")
 
 
@@ -263,13 +265,12 @@ class Ader(StepSizeEnsemble):
     """
 
     def __init__(self, dim: int, *, radius: float, gradient_bound: float) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, gradient_bound=bound)
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """All bases start at 0, with weights p_1."""
         super().reset(n_replications, horizon, rng)
-        assert self.gradient_bound is not None
         scale, T = self.diameter / self.gradient_bound, horizon
         count = math.ceil(0.5 * math.log2(1 + 4 * T / 7)) + 1
         self.steps = 2.0 ** np.arange(count) * scale * math.sqrt(7 / (2 * T))
@@ -280,24 +281,32 @@ class Ader(StepSizeEnsemble):
         self.cumulative = np.zeros((n_replications, count))
 
     def update(self, feedback: GradientFeedback) -> None:
-        """x_{t+1,i} = Π[x_{t,i} − η_i g_t], p_{t+1,i} ∝ p_{1,i} exp(−ε Σ_{s ≤ t} ⟨g_s, x_{s,i}⟩)."""
+        """Steps of the bases, then p_{t+1,i} ∝ p_{1,i} exp(−ε Σ_{s ≤ t} ⟨g_s, x_{s,i}⟩)."""
         g = feedback.gradients
         self.account.observe(self.point, g, self.optimism)
         self.cumulative += self._values(g)
-        self.points = self.project(self.points - self.steps[:, None] * g[:, None])
+        eta = np.broadcast_to(self.steps, self.points.shape[:2])
+        self.points = self.descend(self.points, eta, g)
         self._combine(np.log(self.prior) - self.rate * self.cumulative)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`ader_bound` against the environment's comparators; known after `reset`."""
         G = self.gradient_bound
-        assert G is not None
-        fitting = isinstance(environment, SEAInstance)
-        if self.horizon is None or not fitting or environment.gradient_bound > G * (1 + 1e-9):
+        if self.horizon is None or not isinstance(environment, SEAInstance):
+            return None
+        if environment.gradient_bound > G * (1 + 1e-9):
             return None
 
         def bound(t: Quantity) -> Quantity:
-            constants = {"steps": self.steps, "rate": self.rate, "prior": self.prior}
-            return ader_bound(t, environment.path_length(t), D=self.diameter, G=G, **constants)
+            return ader_bound(
+                t,
+                environment.path_length(t),
+                D=self.diameter,
+                G=G,
+                steps=self.steps,
+                rate=self.rate,
+                prior=self.prior,
+            )
 
         return Guarantee(
             bound,

@@ -28,10 +28,10 @@ from ...core import checks
 from ...core.checks import FloatArray, IntArray
 from ...core.environment import Action, Adversary, Environment, GradientFeedback, Loss
 from ...core.quadratics import maximum_on_ball, minimize_on_ball, quadratic
-from ...core.random import SphereStream
+from ...core.random import SphereStream, UniformStream
 from ...core.regret import Comparator
 from .losses import AbsoluteResidual, EllipticLoss, LinearLoss, SphericalLoss, SquaredResiduals
-from .quantities import SEAQuantities
+from .quantities import Quantity, SEAQuantities
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,6 +50,16 @@ def _first_outside(points: FloatArray, radius: float) -> int:
         if not total <= limit:
             return r
     return -1
+
+
+@njit(cache=True)
+def _spherical(points: FloatArray, center: FloatArray, curvature: float) -> FloatArray:
+    """λ (½ ‖x‖² − ⟨c, x⟩) for points x (R, d), a center c (d,)."""
+    out = np.zeros(points.shape[0])
+    for r in range(points.shape[0]):
+        for i in range(points.shape[1]):
+            out[r] += curvature * points[r, i] * (0.5 * points[r, i] - center[i])
+    return out
 
 
 class SEAInstance(Environment):
@@ -141,7 +151,7 @@ class SEAInstance(Environment):
             other.horizon = min(len(points), self.horizon or len(points))
         return other
 
-    def path_length(self, horizon: int | IntArray) -> float | FloatArray:
+    def path_length(self, horizon: Quantity) -> float | FloatArray:
         """P_T = Σ_{2 ≤ t ≤ T} ‖u_t − u_{t−1}‖ of the comparators; 0 for a fixed one."""
         at = np.asarray(horizon).astype(np.int64) - 1
         if self.comparators is None or self.comparators.ndim == 1:
@@ -152,7 +162,7 @@ class SEAInstance(Environment):
         return float(lengths[at]) if at.ndim == 0 else lengths[at]
 
     @abstractmethod
-    def quantities(self, horizon: int | IntArray) -> SEAQuantities:
+    def quantities(self, horizon: Quantity) -> SEAQuantities:
         """σ, Σ, G, L, D after `horizon` rounds; arrays for an array of rounds."""
 
     @abstractmethod
@@ -177,7 +187,7 @@ class SEAInstance(Environment):
             f'comparators of {type(self).__name__} cannot be "minimizers"; pass the points'
         )
 
-    def _rounds(self, horizon: int | IntArray) -> int:
+    def _rounds(self, horizon: Quantity) -> int:
         """The largest of `horizon`, checked."""
         longest = int(np.max(horizon))
         if np.min(horizon) < 1 or (self.horizon is not None and longest > self.horizon):
@@ -329,7 +339,7 @@ class _Shifting(QuadraticInstance):
             self._sums = np.cumsum(self._linear(self._centers), axis=0)
         return t * self._hessian, self._sums[t - 1]
 
-    def quantities(self, horizon: int | IntArray) -> SEAQuantities:
+    def quantities(self, horizon: Quantity) -> SEAQuantities:
         """σ_t² is the variance of the noise, Σ_t² = ‖b_t − b_{t−1}‖²."""
         rounds = self._rounds(horizon)
         sigma2 = _by_round(self._noise_gain * self._sigma**2, rounds)
@@ -414,9 +424,7 @@ class NoisyQuadratic(_Shifting):
         self.exp_concavity = curvature / self.gradient_bound**2
 
     def _expected(self, x: FloatArray) -> FloatArray:
-        half = 0.5 * np.einsum("rd,rd->r", x, x) - x @ self._center(self._round)
-        result: FloatArray = self.strong_convexity * half
-        return result
+        return _spherical(x, self._center(self._round), self.strong_convexity)
 
     def _draw(self) -> SphericalLoss:
         return SphericalLoss(self.strong_convexity, self._center(self._round) + self._noise())
@@ -425,8 +433,8 @@ class NoisyQuadratic(_Shifting):
 class FixedHessianQuadratic(_Shifting):
     """f_t(x) = ½ ⟨x − c_t − ξ_t, A (x − c_t − ξ_t)⟩, ξ_t uniform on the sphere of radius σ.
 
-    σ_t² = E ‖A ξ‖² = σ² tr(A²)/d, Σ_t² = ‖A (c_t − c_{t−1})‖², L and λ the extreme eigenvalues of A,
-    G = L (r + max_t ‖c_t‖ + σ_t), and α = 1/(L (r + max_t ‖c_t‖ + σ_t)²), since
+    σ_t² = E ‖A ξ‖² = σ² tr(A²)/d, Σ_t² = ‖A (c_t − c_{t−1})‖², L and λ the extreme eigenvalues
+    of A, G = L (r + max_t ‖c_t‖ + σ_t), and α = 1/(L (r + max_t ‖c_t‖ + σ_t)²), since
     ⟨g, A⁺ g⟩ = 2 f at every x.
 
     Args:
@@ -493,15 +501,22 @@ class LinearRegression(_Shifting):
         self.gradient_bound = self.radius + self._reach() + self.noise
         self.exp_concavity = 1 / self.gradient_bound**2
 
+    def reset(self, n_replications: int, rng: np.random.Generator) -> None:
+        """Start R replications before round 1."""
+        super().reset(n_replications, rng)
+        self._points_of_ball = SphereStream(rng, (n_replications, self.dim + 2))
+        self._uniforms = UniformStream(rng, (n_replications,))
+
     def _draw(self) -> SquaredResiduals:
-        n, d = self._n_replications, self.dim
-        lengths = self._rng.random((n, 1)) ** (1 / d)
-        features = lengths * self._directions.draw()
-        noise = self.noise * self._rng.uniform(-1.0, 1.0, n)
+        features = self._points_of_ball.draw()[:, : self.dim]
+        noise = self.noise * (2 * self._uniforms.draw() - 1)
         targets = features @ self._center(self._round) + noise
         return SquaredResiduals(features[:, None], targets[:, None])
 
-    def quantities(self, horizon: int | IntArray) -> SEAQuantities:
+    def _expected(self, x: FloatArray) -> FloatArray:
+        return _spherical(x, self._center(self._round), self.smoothness)
+
+    def quantities(self, horizon: Quantity) -> SEAQuantities:
         """See the class docstring."""
         from scipy.integrate import quad
 
@@ -625,7 +640,7 @@ class LeastSquares(QuadraticInstance):
         picked = np.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
         return SquaredResiduals(self.features[picked], self.targets[picked])
 
-    def quantities(self, horizon: int | IntArray) -> SEAQuantities:
+    def quantities(self, horizon: Quantity) -> SEAQuantities:
         """See the class docstring."""
         rounds = self._rounds(horizon)
         sizes = _by_round(self._batch_sizes, rounds)
@@ -680,7 +695,7 @@ class SquaredResidualFamily:
     def _supremum(
         self, hessians: FloatArray, linears: FloatArray, weights: FloatArray
     ) -> FloatArray:
-        """max_x Σ_k w_k ‖A_k x − c_k‖², shape (...), for A (..., k, d, d), c (..., k, d), w (..., k)."""
+        """max_x Σ_k w_k ‖A_k x − c_k‖², (...), for A (..., k, d, d), c (..., k, d), w (..., k)."""
         hessian = 2 * np.einsum(
             "...k,...kji,...kjl->...il", weights, hessians, hessians, optimize=True
         )
@@ -787,7 +802,7 @@ class LeastAbsolute(SEAInstance):
         picked = np.searchsorted(cumulative, uniforms, side="right")
         return AbsoluteResidual(self.features[picked], self.targets[picked])
 
-    def quantities(self, horizon: int | IntArray) -> SEAQuantities:
+    def quantities(self, horizon: Quantity) -> SEAQuantities:
         """See the class docstring."""
         rounds = self._rounds(horizon)
         norms = np.linalg.norm(self.features, axis=-1)
@@ -886,7 +901,7 @@ class RandomOrder(QuadraticInstance):
         result: FloatArray = ((0.5 * values**2 - values * self.targets) * self._now).sum(axis=-1)
         return result
 
-    def quantities(self, horizon: int | IntArray) -> SEAQuantities:
+    def quantities(self, horizon: Quantity) -> SEAQuantities:
         """See the class docstring."""
         rounds, n = self._rounds(horizon), len(self.targets)
         if self._by_size is None:
@@ -905,7 +920,7 @@ class RandomOrder(QuadraticInstance):
         )
 
     def _enumerated(self) -> FloatArray:
-        """Expectations of σ_t², Σ_t², σ̃_t² for m = 1, ..., n losses left: averages over all sets."""
+        """Expectations of σ_t², Σ_t², σ̃_t² for m = 1, ..., n losses left, over all sets."""
         n = len(self.targets)
         family = SquaredResidualFamily(self.features, self.targets, self.radius)
         sets = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1  # (2ⁿ − 1, n)

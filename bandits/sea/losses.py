@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from ...core.checks import FloatArray
 from ...core.environment import Loss
@@ -24,6 +25,24 @@ def _onto_ball(x: FloatArray, radius: float) -> FloatArray:
 def _aligned(parameter: FloatArray, x: FloatArray) -> FloatArray:
     """A parameter (R, ...) with an axis for the points of each replication where x has one."""
     return parameter[:, None] if x.ndim == 3 else parameter
+
+
+@njit(cache=True)
+def _residual_gradients(
+    features: FloatArray, targets: FloatArray, points: FloatArray
+) -> FloatArray:
+    """(1/K) Σ_k a_k (⟨a_k, x⟩ − b_k) for a (R, K, d), b (R, K) at the points x (R, N, d)."""
+    out = np.zeros(points.shape)
+    size = features.shape[1]
+    for r in range(points.shape[0]):
+        for n in range(points.shape[1]):
+            for k in range(size):
+                residual = -targets[r, k]
+                for i in range(points.shape[2]):
+                    residual += features[r, k, i] * points[r, n, i]
+                for i in range(points.shape[2]):
+                    out[r, n, i] += residual * features[r, k, i] / size
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +120,8 @@ class SquaredResiduals(Loss):
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """(1/K) Σ_k a_k (⟨a_k, x⟩ − b_k)."""
-        a, b = self.features, self.targets
-        if x.ndim == 3:
-            residuals = x @ a.transpose(0, 2, 1) - b[:, None]  # (R, N, K)
-            return residuals @ a / a.shape[1]
-        residuals = np.einsum("rkd,rd->rk", a, x) - b
-        result: FloatArray = np.einsum("rk,rkd->rd", residuals, a) / a.shape[1]
-        return result
+        points = x.reshape(len(x), -1, x.shape[-1])
+        return _residual_gradients(self.features, self.targets, points).reshape(x.shape)
 
     def implicit_step(
         self, center: FloatArray, step_size: FloatArray, radius: float

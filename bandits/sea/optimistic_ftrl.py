@@ -32,7 +32,6 @@ import math
 import numpy as np
 
 from ...core import checks
-from ...core.checks import FloatArray
 from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ...core.sets import ConvexSet
@@ -88,8 +87,8 @@ class OptimisticFTRL(GradientLearner):
         smoothness: float,
         nu: float | None = None,
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, domain=domain, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, domain=domain, gradient_bound=bound)
         if not self.domain.contains(np.zeros(self.dim)):
             raise ValueError(f"domain must contain 0 for FTRL, got {domain!r}; shift it")
         self.smoothness = float(checks.array(smoothness, "smoothness", shape=(), low=0.0))
@@ -110,14 +109,13 @@ class OptimisticFTRL(GradientLearner):
         a.observe(self.point, g, self.optimism)
         self.scale = self.scale + D**2 / self.scale * a.error[:, None]
         self.optimism = g
-        self.point = self.project(-(D**2) / (2 * self.scale) * (a.gradient_sum + g))
+        self.point = self.descend(np.zeros_like(g), D**2 / (2 * self.scale), a.gradient_sum + g)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`ftrl_bound`, in instances of the SEA model that it covers."""
         if not fits(self, environment):
             return None
         assert isinstance(environment, SEAInstance)
-        assert self.gradient_bound is not None
         D, G, L, quantities = (
             self.diameter,
             self.gradient_bound,
@@ -136,7 +134,6 @@ class OptimisticFTRL(GradientLearner):
         """The inequality of the module docstring for the u that makes its left side largest."""
         if not self.within_bound():
             return None
-        assert self.gradient_bound is not None
         a, D, G, nu = self.account, self.diameter, self.gradient_bound, self.nu
         right = 1.5 * math.sqrt(2) * D * np.sqrt(a.variation) + nu + 6 * D**2 * G**2 / nu
         right -= nu / (2 * D**2) * a.movement
@@ -165,8 +162,8 @@ class OptimisticFTL(GradientLearner):
         smoothness: float,
         strong_convexity: float,
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, domain=domain, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, domain=domain, gradient_bound=bound)
         self.smoothness = float(checks.array(smoothness, "smoothness", shape=(), low=0.0))
         self.strong_convexity = checks.positive(strong_convexity, "strong_convexity")
 
@@ -180,15 +177,14 @@ class OptimisticFTL(GradientLearner):
         g, a = feedback.gradients, self.account
         a.observe(self.point, g, self.optimism)
         self.optimism = g
-        step: FloatArray = (a.gradient_sum + g) / self.strong_convexity
-        self.point = self.project((a.point_sum - step) / a.rounds)
+        step = np.full((len(g), 1), 1 / (self.strong_convexity * a.rounds))
+        self.point = self.descend(a.point_sum / a.rounds, step, a.gradient_sum + g)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`ftl_bound`, in instances of the SEA model that it covers."""
         if not fits(self, environment):
             return None
         assert isinstance(environment, SEAInstance)
-        assert self.gradient_bound is not None
         D, G, L, mu = self.diameter, self.gradient_bound, self.smoothness, self.strong_convexity
         quantities = environment.quantities
         return Guarantee(

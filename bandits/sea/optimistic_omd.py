@@ -109,7 +109,7 @@ def fits(learner: GradientLearner, environment: Environment) -> bool:
     return (
         isinstance(environment, SEAInstance)
         and (environment.comparators is None or environment.comparators.ndim == 1)
-        and environment.gradient_bound <= (learner.gradient_bound or 0.0) * (1 + 1e-9)
+        and environment.gradient_bound <= learner.gradient_bound * (1 + 1e-9)
         and environment.smoothness <= getattr(learner, "smoothness", math.inf) * (1 + 1e-9)
         and environment.strong_convexity
         >= (getattr(learner, "strong_convexity", None) or 0.0) * (1 - 1e-9)
@@ -144,8 +144,8 @@ class OptimisticOMD(GradientLearner):
         delta: float | None = None,
         step_size: float | None = None,
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, domain=domain, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, domain=domain, gradient_bound=bound)
         self.smoothness = float(checks.array(smoothness, "smoothness", shape=(), low=0.0))
         self.strong_convexity = checks.positive(strong_convexity, "strong_convexity", optional=True)
         self.step_size = checks.positive(step_size, "step_size", optional=True)
@@ -184,21 +184,20 @@ class OptimisticOMD(GradientLearner):
         """Both steps with g_t, the first with η_t, the second with η_{t+1}."""
         g = feedback.gradients
         self.account.observe(self.point, g, self.optimism)
-        self.leader = self.project(self.leader - self.eta * g)
+        self.leader = self.descend(self.leader, self.eta, g)
         self.eta = self._next_step_size()
         self._play(feedback)
 
     def _play(self, feedback: GradientFeedback) -> None:
         """M_{t+1} and x_{t+1}, once x̂_{t+1} and η_{t+1} are known."""
         self.optimism = self.predict(feedback)
-        self.point = self.project(self.leader - self.eta * self.optimism)
+        self.point = self.descend(self.leader, self.eta, self.optimism)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """The bound of the module docstring, in instances of the SEA model that it covers."""
         if not (self._optimistic() and fits(self, environment)):
             return None
         assert isinstance(environment, SEAInstance)
-        assert self.gradient_bound is not None
         D, G, L = self.diameter, self.gradient_bound, self.smoothness
         lam, eta, delta, game = self.strong_convexity, self.step_size, self.delta, environment
         assumptions = f"gradients at most G = {G:.4g}, means convex and L-smooth, L = {L:.4g}"
@@ -244,7 +243,6 @@ class OptimisticOMD(GradientLearner):
             return Pathwise(self.curved_regret(lam), right, reference)
         if not self.within_bound():
             return None
-        assert self.gradient_bound is not None
         root = np.sqrt(self.delta + 4 * self.gradient_bound**2 + a.variation)
         right = 2.5 * D * root - math.sqrt(self.delta) / (4 * D) * a.movement
         return Pathwise(self.linear_regret(), right, reference)
@@ -279,7 +277,6 @@ class ImplicitOMD(OptimisticOMD):
         if not fits(self, environment):
             return None
         assert isinstance(environment, SEAInstance)
-        assert self.gradient_bound is not None
         D, G, quantities = self.diameter, self.gradient_bound, environment.quantities
         return Guarantee(
             lambda t: implicit_bound(quantities(t), D=D, G=G),

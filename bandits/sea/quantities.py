@@ -20,6 +20,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class SEAQuantities:
     @classmethod
     def of_rounds(
         cls,
-        horizon: int | np.typing.NDArray[np.int64],
+        horizon: Quantity,
         sigma2: FloatArray,
         Sigma2: FloatArray,
         sigma2_tilde: FloatArray,
@@ -84,7 +85,7 @@ class SEAQuantities:
             "sigma2_tilde_cum": np.cumsum(sigma2_tilde),
             "Sigma2_over_rounds": np.cumsum(moved / rounds),
         }
-        values = {name: column[at] for name, column in columns.items()}
+        values: dict[str, Any] = {name: column[at] for name, column in columns.items()}
         if at.ndim == 0:
             values = {name: float(value) for name, value in values.items()}
         return cls(**values, G=float(G), L=float(L), D=float(D), exact=exact)

@@ -12,10 +12,12 @@ linearised losses of the combined decision x_t, g_t = ∇f_t(x_t):
 
 On every run and for every expert, with Q_i = Σ_t r_{t,i}²,
 
-    Σ_t r_{t,i} ≤ 2 ln K + 2 √(ln K Q_i) + max{2, √((1 + Q_i)/ln K)} ln(1 + (K/(2e)) (1 + ln(T + 1))).
+    Σ_t r_{t,i} ≤ 2 ln K + 2 √(ln K Q_i)
+                   + max{2, √((1 + Q_i)/ln K)} ln(1 + (K/(2e)) (1 + ln(T + 1))).
 
 References:
-    Zhang, Wang, Yi, Yang. A simple yet universal strategy for online convex optimization. ICML 2022.
+    Zhang, Wang, Yi, Yang. A simple yet universal strategy for online convex optimization. ICML
+    2022.
     Gaillard, Stoltz, van Erven. A second-order bound with excess losses. COLT 2014, theorem 3 and
     corollary 4 (as recalled), with η_{0,i} = 1/2.
 """
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,8 +71,8 @@ class Universal(GradientLearner):
         smoothness: float,
         experts: Sequence[GradientLearner] | None = None,
     ) -> None:
-        checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, gradient_bound=gradient_bound)
+        bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, gradient_bound=bound)
         self.smoothness = float(checks.array(smoothness, "smoothness", shape=(), low=0.0))
         if experts is not None:
             if len(experts) < 2:
@@ -84,7 +87,7 @@ class Universal(GradientLearner):
 
     def _default_experts(self, horizon: int) -> list[GradientLearner]:
         d = self.dim
-        known = {"radius": self.radius, "gradient_bound": self.gradient_bound}
+        known: dict[str, Any] = {"radius": self.radius, "gradient_bound": self.gradient_bound}
         curvatures = [2.0**j / horizon for j in range(math.ceil(math.log2(horizon)) + 1)]
         smooth = known | {"smoothness": self.smoothness}
         return [
@@ -122,7 +125,6 @@ class Universal(GradientLearner):
     def update(self, feedback: GradientFeedback) -> None:
         """Each expert learns from its own gradient, the weights from that at x_t."""
         g = feedback.gradients
-        assert self.gradient_bound is not None
         self.account.observe(self.point, g, self._no_optimism)
         gaps = (self.point[:, None] - self.points) @ g[:, :, None]
         r = gaps[:, :, 0] / (2 * self.gradient_bound * self.diameter)
@@ -141,7 +143,6 @@ class Universal(GradientLearner):
         The meta algorithm's part is the worst case, Q_i ≤ T/4.
         """
         G = self.gradient_bound
-        assert G is not None
         if self.horizon is None or not isinstance(environment, SEAInstance):
             return None
         experts = [expert.guarantee(environment) for expert in self.experts]
@@ -166,7 +167,7 @@ class Universal(GradientLearner):
         """Σ_t r_{t,i} and its bound for the expert where the slack is least."""
         if not self.within_bound():
             return None
-        right = prod_bound(len(self.experts), self.squares, self.account.rounds)
-        rows, worst = np.arange(len(right)), (right - self.excess).argmin(axis=-1)
+        right = np.asarray(prod_bound(len(self.experts), self.squares, self.account.rounds))
+        rows, worst = np.arange(len(self.excess)), (right - self.excess).argmin(axis=-1)
         reference = "Gaillard, Stoltz, van Erven 2014, theorem 3 (recalled)"
         return Pathwise(self.excess[rows, worst], right[rows, worst], reference)

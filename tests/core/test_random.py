@@ -2,10 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from fenchel.core import random as fenchel_random
 from fenchel.core.checks import FloatArray
-from fenchel.core.random import UniformStream, sample_rows
+from fenchel.core.random import SphereStream, UniformStream, sample_rows
 
 BELOW_ONE = np.nextafter(1.0, 0.0)
 
@@ -108,3 +109,72 @@ def test_streams_leave_global_random_state_alone() -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     UniformStream(np.random.default_rng(0), (3,)).draw()
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    SphereStream(np.random.default_rng(0), (3,)).draw()
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def sphere(n: int, dim: int, seed: int = 0) -> FloatArray:
+    """n points, drawn in rounds of 50."""
+    stream = SphereStream(np.random.default_rng(seed), (50, dim))
+    return np.concatenate([stream.draw() for _ in range(n // 50)])
+
+
+@pytest.mark.parametrize("shape", [(1,), (4,), (3, 2), (5, 1), (2, 3, 4), (300, 200)])
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 15])
+def test_points_of_the_sphere_are_normals_over_their_lengths_for_every_chunk_size(
+    shape: tuple[int, ...], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fenchel_random, "_CHUNK", chunk)
+    stream = SphereStream(np.random.default_rng(5), shape)
+    rounds = 50 if np.prod(shape) < 1000 else 3
+    drawn = np.array([stream.draw() for _ in range(rounds)])
+    normals = np.random.default_rng(5).standard_normal((rounds, *shape))
+    lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
+    np.testing.assert_allclose(drawn, normals / lengths, rtol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=-1), 1.0, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 10])
+def test_points_of_the_sphere_are_uniform(dim: int) -> None:
+    n = 20_000
+    x = sphere(n, dim)
+    # by symmetry E x = 0 and E x xᵀ = I/d; entries of the products are bounded by 1
+    assert (abs(x.mean(axis=0)) < 5 / np.sqrt(n)).all()
+    assert (abs(x.T @ x / n - np.eye(dim) / dim) < 5 / np.sqrt(n)).all()
+    direction = np.linspace(1, 2, dim) / np.linalg.norm(np.linspace(1, 2, dim))
+    if dim == 1:
+        assert set(np.unique(x)) == {-1.0, 1.0}
+    else:  # (1 + ⟨e, x⟩)/2 ~ Beta((d − 1)/2, (d − 1)/2) for each unit vector e
+        law = scipy.stats.beta((dim - 1) / 2, (dim - 1) / 2)
+        for e in (direction, np.eye(dim)[0]):
+            assert scipy.stats.kstest((1 + x @ e) / 2, law.cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_the_first_d_of_d_plus_2_coordinates_are_uniform_in_the_ball(dim: int) -> None:
+    x = sphere(20_000, dim + 2, seed=1)[:, :dim]
+    # the law of the length is P(‖x‖ ≤ s) = sᵈ, that of the direction is symmetric
+    assert scipy.stats.kstest(np.linalg.norm(x, axis=-1) ** dim, "uniform").pvalue > 1e-4
+    covariance = x.T @ x / len(x)
+    assert (abs(covariance - np.eye(dim) / (dim + 2)) < 5 / np.sqrt(len(x))).all()
+
+
+def test_rounds_of_the_sphere_are_independent() -> None:
+    stream = SphereStream(np.random.default_rng(2), (2000, 2))
+    x = np.array([stream.draw() for _ in range(20)])  # (T, R, d): chunks end within
+    products = np.einsum("trd,srd->tsr", x, x).mean(axis=-1)  # of rounds t and s
+    np.testing.assert_allclose(np.diag(products), 1.0, rtol=1e-13)
+    off = products[~np.eye(20, dtype=bool)]
+    assert abs(off).max() < 5 * np.sqrt(0.5 / 2000)  # the variance of ⟨x, y⟩ is 1/d
+    neighbours = (x[:, 1:] * x[:, :-1]).sum(axis=-1).mean()
+    assert abs(neighbours) < 5 * np.sqrt(0.5 / x[:, 1:, 0].size)
+
+
+def test_later_points_leave_earlier_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fenchel_random, "_CHUNK", 8)
+    stream = SphereStream(np.random.default_rng(6), (2, 2))
+    kept = [stream.draw() for _ in range(9)]
+    copies = [array.copy() for array in kept]
+    for _ in range(20):
+        stream.draw()
+    np.testing.assert_array_equal(kept, copies)

@@ -1,0 +1,161 @@
+"""What the figures of the SEA model share: the learners by name, and runs to and from tables."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from fenchel.bandits import OGD, ONS
+from fenchel.bandits.gradient_learner import GradientLearner
+from fenchel.bandits.sea import (
+    OMD,
+    Ader,
+    DynamicOptimisticOMD,
+    OptimisticFTL,
+    OptimisticFTRL,
+    OptimisticOMD,
+    OptimisticONS,
+    SEAInstance,
+    tuned,
+)
+from fenchel.core import Estimate, Learner, Trace, run
+from fenchel.core.checks import FloatArray
+from fenchel.core.regret import least_squares_slope
+from fenchel.experiments import Outcome, at_most, within
+
+Options: TypeAlias = Callable[[SEAInstance], dict[str, float | str]]
+
+
+def plain(game: SEAInstance) -> dict[str, float | str]:
+    return {}
+
+
+def curved(game: SEAInstance) -> dict[str, float | str]:
+    return {"strong_convexity": game.strong_convexity}
+
+
+LEARNERS: dict[str, tuple[type[GradientLearner], Options]] = {
+    "optimistic OMD": (OptimisticOMD, plain),
+    "optimistic OMD, δ = G²": (OptimisticOMD, lambda game: {"delta": game.gradient_bound**2}),
+    "OMD without optimism": (OMD, plain),
+    "optimistic FTRL": (OptimisticFTRL, plain),
+    "OGD": (OGD, plain),
+    "strongly convex OMD": (OptimisticOMD, curved),
+    "optimistic FTL": (OptimisticFTL, plain),
+    "strongly convex OGD": (OGD, curved),
+    "optimistic ONS": (OptimisticONS, plain),
+    "optimistic ONS, β = 4α": (OptimisticONS, lambda game: {"beta": 4 * game.exp_concavity}),
+    "ONS": (ONS, plain),
+    "two-layer OMD": (DynamicOptimisticOMD, plain),
+    "Sword++ (PyNOL)": (DynamicOptimisticOMD, lambda game: {"variant": "pynol"}),
+    "Ader": (Ader, plain),
+}
+
+
+def learner(name: str, game: SEAInstance, **more: float) -> GradientLearner:
+    """The learner of this name, told the constants of the game, or others instead."""
+    kind, options = LEARNERS[name]
+    return tuned(kind, game, **(options(game) | more))
+
+
+class Sized(Protocol):
+    """What a config of these figures has at least."""
+
+    @property
+    def horizon(self) -> int: ...
+
+    @property
+    def n_replications(self) -> int: ...
+
+
+def play(player: Learner, game: SEAInstance, config: Sized, seed: int) -> pd.DataFrame:
+    n, cuts = config.n_replications, 60
+    return run(
+        player, game, config.horizon, n_replications=n, seed=seed, checkpoints=cuts
+    ).to_frame()
+
+
+def trace(
+    player: Learner, game: SEAInstance, config: Sized, frames: Sequence[pd.DataFrame]
+) -> Trace:
+    """The trace that `play` wrote, with the guarantee of the learner at that horizon."""
+    player.reset(1, config.horizon, np.random.default_rng())
+    guarantee = player.guarantee(game)
+    return Trace.from_frames(frames, guarantee=guarantee, label=type(player).__name__)
+
+
+def ends(traces: Sequence[Trace]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean final regrets of several traces and the ends of their intervals, (N,) each."""
+    low, high = np.array([np.stack(t.interval())[:, -1] for t in traces]).T
+    return np.array([t.mean()[-1] for t in traces]), low, high
+
+
+def curve(
+    ax: Axes, x: Sequence[float] | FloatArray, traces: Sequence[Trace], *, bound: bool, **style: Any
+) -> None:
+    """Final regret against x with its interval, and the bound, dashed."""
+    mean, low, high = ends(traces)
+    (line,) = ax.plot(x, mean, marker="o", ms=3, **style)
+    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.25, lw=0)
+    if bound:
+        bounds = [t.guarantee.bound(t.rounds[-1]) for t in traces if t.guarantee]
+        ax.plot(x, bounds, "--", color=line.get_color(), lw=1)
+
+
+def levels(ax: Axes, x: Sequence[float]) -> None:
+    """A logarithmic axis that is labelled at x alone."""
+    ax.set_xscale("log")
+    ax.set_xticks(x, labels=[f"{v:g}" for v in x])
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def power(
+    x: Sequence[float] | FloatArray, traces: Sequence[Trace], *, since: float = 0.0
+) -> Estimate:
+    """The slope of log mean final regret against log x, with a bootstrap interval.
+
+    Of the regret, the part after round `since` T.
+    """
+    rng, logs = np.random.default_rng(0), np.log(x)
+    finals = [t.regret[:, -1] for t in traces]
+    if since:
+        starts = [int(np.searchsorted(t.rounds, since * t.rounds[-1])) for t in traces]
+        finals = [f - t.regret[:, k] for f, t, k in zip(finals, traces, starts, strict=True)]
+    shares = [rng.multinomial(len(r), np.full(len(r), 1 / len(r)), size=2000) for r in finals]
+    resampled = np.stack([w / len(r) @ r for w, r in zip(shares, finals, strict=True)], axis=-1)
+    if not (resampled > 0).all():
+        raise ValueError("mean final regret is not positive, so its logarithm has no slope")
+    slopes = least_squares_slope(logs, np.log(resampled))
+    value = least_squares_slope(logs, np.log([r.mean() for r in finals]))
+    return Estimate(float(value), *map(float, np.quantile(slopes, [0.025, 0.975])))
+
+
+def logarithmic(player: Trace) -> Outcome:
+    """Slope of regret against ln t in (T/4, T] over that in (T/16, T/4]: 1 if log, 2 if root."""
+    logs, last = np.log(player.rounds), np.log(player.rounds[-1])
+    early = (logs > last - np.log(16)) & (logs <= last - np.log(4))
+    late = logs > last - np.log(4)
+
+    def ratio(curves: FloatArray) -> FloatArray:
+        slopes = [least_squares_slope(logs[part], curves[..., part]) for part in (early, late)]
+        return slopes[1] / slopes[0]
+
+    result = player.estimate(ratio)
+    detail = "slope against ln t in (T/4, T] over that in (T/16, T/4]; 2 would be a root"
+    return within(result.value, result.low, result.high, 2 / 3, 1.5, detail)
+
+
+def below(first: Trace, second: Trace, detail: str) -> Outcome:
+    """Claims that the first learner's mean final regret is at most the second's (Welch)."""
+    from scipy.stats import t as student
+
+    finals = [run.regret[:, -1] for run in (first, second)]
+    gap = float(finals[0].mean() - finals[1].mean())
+    parts = [r.var(ddof=1) / len(r) for r in finals]  # 0 where nothing is random
+    spread = sum(part**2 / (len(r) - 1) for part, r in zip(parts, finals, strict=True))
+    freedom = sum(parts) ** 2 / spread if spread > 0 else 1.0
+    half = student.ppf(0.975, freedom) * np.sqrt(sum(parts))
+    return at_most(gap, gap - half, gap + half, 0.0, detail)
