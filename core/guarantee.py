@@ -58,11 +58,24 @@ class Pathwise:
         left: the side claimed to be the smaller one, shape (R,), or (R, P) at P checkpoints.
         right: the other side, same shape.
         reference: what the sides are, and where the proof is.
+
+    Raises:
+        ValueError: the sides differ in shape.
+        FloatingPointError: a side holds nan.
     """
 
     left: FloatArray
     right: FloatArray
     reference: str
+
+    def __post_init__(self) -> None:
+        if np.shape(self.left) != np.shape(self.right):
+            raise ValueError(
+                f"left and right must have one shape, got {np.shape(self.left)} and "
+                f"{np.shape(self.right)}; evaluate both on the same runs"
+            )
+        if np.isnan(self.left).any() or np.isnan(self.right).any():
+            raise FloatingPointError(f"a side of the inequality is not a number: {self.reference}")
 
     @property
     def slack(self) -> FloatArray:

@@ -197,7 +197,7 @@ FIGURE = Figure(
     claims=[
         Claim(
             PAPER,
-            "mean regret is below 5√2 D√σ² + 5 D√Σ² + 5√10 D²L + (5√5/2) DG in all games",
+            "mean regret is below the bound 5√2 D√σ² + 5 D√Σ² + 5√10 D²L + (5√5/2) DG in all games",
             lambda traces: bounds_hold(main_traces(traces)),
         ),
         Claim(

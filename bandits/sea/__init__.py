@@ -6,21 +6,14 @@ bounds in these quantities, and inequalities that each run must meet.
 """
 
 from .dynamic import Ader, DynamicOptimisticOMD
-from .instances import (
-    FixedHessianQuadratic,
-    LeastAbsolute,
-    LeastSquares,
-    LinearRegression,
-    NoisyLinear,
-    NoisyQuadratic,
-    RandomCoordinate,
-    RandomOrder,
-    SEAInstance,
-)
+from .finite import LeastAbsolute, LeastSquares, RandomCoordinate
+from .instance import SEAInstance
+from .noisy import FixedHessianQuadratic, LinearRegression, NoisyLinear, NoisyQuadratic
 from .optimistic_ftrl import OptimisticFTL, OptimisticFTRL
 from .optimistic_omd import OMD, ImplicitOMD, OptimisticOMD
 from .optimistic_ons import OptimisticONS
 from .quantities import SEAQuantities
+from .random_order import RandomOrder
 from .shifts import alternating, corrupted, drifting, rotating, switching
 from .tuning import tuned
 from .universal import Universal

@@ -51,7 +51,7 @@ from ...core.checks import FloatArray
 from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ..gradient_learner import GradientLearner
-from .instances import SEAInstance
+from .instance import SEAInstance
 from .quantities import Quantity, SEAQuantities
 
 
@@ -273,7 +273,8 @@ class Ader(StepSizeEnsemble):
         super().reset(n_replications, horizon, rng)
         scale, T = self.diameter / self.gradient_bound, horizon
         count = math.ceil(0.5 * math.log2(1 + 4 * T / 7)) + 1
-        self.steps = 2.0 ** np.arange(count) * scale * math.sqrt(7 / (2 * T))
+        powers = np.exp2(np.arange(count, dtype=np.float64))
+        self.steps = powers * scale * math.sqrt(7 / (2 * T))
         self.rate = math.sqrt(2 / T) / (self.gradient_bound * self.diameter)
         i = np.arange(1, count + 1)
         self.prior = (1 + 1 / count) / (i * (i + 1))

@@ -36,7 +36,7 @@ from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ...core.sets import ConvexSet
 from ..gradient_learner import GradientLearner
-from .instances import SEAInstance
+from .instance import SEAInstance
 from .optimistic_omd import fits
 from .quantities import Quantity, SEAQuantities
 

@@ -47,7 +47,7 @@ from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ...core.sets import ConvexSet
 from ..gradient_learner import GradientLearner
-from .instances import SEAInstance
+from .instance import SEAInstance
 from .quantities import Quantity, SEAQuantities
 
 REFERENCE = "Chen et al., JMLR 25(178), 2024; constants derived"
@@ -169,12 +169,13 @@ class OptimisticOMD(GradientLearner):
 
     def _next_step_size(self) -> FloatArray:
         """η_{t+1} after t rounds, (R, 1)."""
-        t, variation = self.account.rounds, self.account.variation[:, None]
+        n, t = len(self.point), self.account.rounds
         if self.step_size is not None:
-            return np.full_like(variation, self.step_size)
+            return np.full((n, 1), self.step_size)
         if self.strong_convexity is not None:
-            return np.full_like(variation, 2 / (self.strong_convexity * (t + 1)))
-        return self.diameter / np.sqrt(self.delta + 4 * self.gradient_bound**2 + variation)
+            return np.full((n, 1), 2 / (self.strong_convexity * (t + 1)))
+        start = self.delta + 4 * self.gradient_bound**2
+        return (self.diameter / np.sqrt(start + self.account.variation))[:, None]
 
     def predict(self, feedback: GradientFeedback) -> FloatArray:
         """M_{t+1}, (R, d): the last gradient. Overwrite it for other guesses."""

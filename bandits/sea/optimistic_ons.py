@@ -31,7 +31,7 @@ from ...core import checks
 from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ..online_newton import NewtonLearner, add_outer_products
-from .instances import SEAInstance
+from .instance import SEAInstance
 from .optimistic_omd import REFERENCE, fits
 from .quantities import Quantity, SEAQuantities
 

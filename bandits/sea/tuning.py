@@ -6,7 +6,7 @@ import inspect
 from typing import Any, TypeVar
 
 from ..gradient_learner import GradientLearner
-from .instances import SEAInstance
+from .instance import SEAInstance
 
 LearnerT = TypeVar("LearnerT", bound=GradientLearner)
 

@@ -36,7 +36,7 @@ from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ..gradient_descent import OGD
 from ..gradient_learner import GradientLearner
-from .instances import SEAInstance
+from .instance import SEAInstance
 from .optimistic_omd import OptimisticOMD
 from .optimistic_ons import OptimisticONS
 from .quantities import Quantity

@@ -1,4 +1,4 @@
-"""The inequalities that `pathwise` evaluates: recomputed from the trajectory, on games of all kinds."""
+"""The inequalities that `pathwise` evaluates, recomputed from trajectories in many games."""
 
 import math
 from collections.abc import Callable

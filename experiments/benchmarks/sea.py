@@ -1,0 +1,124 @@
+"""Optimistic mirror descent: rounds x replications per CPU second, against PyNOL.
+
+Linear regression on the unit ball of ℝ¹⁰. OptimisticOMD is compared with PyNOL's OptimisticOGD,
+DynamicOptimisticOMD with its SwordPP. fenchel's time includes drawing the losses, the exact regret
+and both sides of the path-wise inequality; PyNOL's losses are drawn beforehand. PyNOL plays one
+replication and differentiates losses by autograd; "analytic" hands it the formula of the gradient
+instead, which its own environment does not. One thread, CPU time, best of three; ratios are to be
+compared, not rates, which differ between machines.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...bandits.sea import DynamicOptimisticOMD, LinearRegression, OptimisticOMD, tuned
+from ...core import run
+from .bandits import pulls_per_second
+
+DIM, HORIZON, NOISE = 10, 10_000, 0.1
+PARAMETER = np.full(DIM, 0.5 / np.sqrt(DIM))
+LEARNERS: dict[str, tuple[Any, str]] = {
+    "OptimisticOMD": (OptimisticOMD, "OptimisticOGD"),
+    "DynamicOptimisticOMD": (DynamicOptimisticOMD, "SwordPP"),
+}
+TARGETS = {64: "20", 1: "1"}
+
+
+def fenchel_rate(name: str, n_replications: int) -> float:
+    """Rate of `fenchel.core.run`."""
+    game = LinearRegression(PARAMETER, NOISE)
+    learner = tuned(LEARNERS[name][0], game)
+    run(learner, game, 100, n_replications=n_replications, seed=0)  # load the kernels
+    return pulls_per_second(
+        lambda: run(learner, game, HORIZON, n_replications=n_replications, seed=0, checkpoints=20),
+        HORIZON * n_replications,
+    )
+
+
+def pynol_rates(rounds: int) -> dict[tuple[str, str], float]:
+    """Rates of PyNOL by learner and kind of gradient; empty where it cannot be imported."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its docstrings
+            from pynol.environment.domain import Ball
+            from pynol.environment.environment import Environment
+            from pynol.environment.loss_function import SquareLoss
+            from pynol.learner.base import OptimisticOGD
+            from pynol.learner.models.dynamic.swordpp import SwordPP
+            from pynol.online_learning import online_learning
+    except ModuleNotFoundError:
+        return {}
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((rounds, DIM + 2))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True))[:, :DIM]
+    targets = features @ PARAMETER + NOISE * rng.uniform(-1, 1, rounds)
+
+    class Analytic(Environment):  # type: ignore[misc]
+        def __getitem__(self, t: int) -> Analytic:
+            a, b = features[t], targets[t]
+            self.func = lambda x: 0.5 * (a @ x - b) ** 2
+            self.grad_func = lambda x: a * (a @ x - b)
+            return self
+
+    ball, start = Ball(DIM, 1.0), np.zeros(DIM)
+    game = LinearRegression(PARAMETER, NOISE)
+    G, L = game.gradient_bound, game.smoothness
+    learners: dict[str, Callable[[], Any]] = {
+        "OptimisticOGD": lambda: OptimisticOGD(
+            ball, step_size=0.1, optimism_type="last_grad", prior=start
+        ),
+        "SwordPP": lambda: SwordPP(ball, HORIZON, G, L, prior=start),
+    }
+    environments: dict[str, Callable[[], Any]] = {
+        "autograd": lambda: Environment(func_sequence=SquareLoss(features, targets)),
+        "analytic": Analytic,
+    }
+
+    def rate(learner: Callable[[], Any], environment: Callable[[], Any]) -> float:
+        return pulls_per_second(lambda: online_learning(rounds, environment(), learner()), rounds)
+
+    return {
+        (name, kind): rate(learner, environment)
+        for name, learner in learners.items()
+        for kind, environment in environments.items()
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    console = Console()
+    pynol = pynol_rates(HORIZON // 10)
+    if not pynol:
+        console.print(
+            Text(
+                "PyNOL is skipped: it cannot be imported (put a clone of li-lf/PyNOL on PYTHONPATH "
+                "and install autograd)",
+                "yellow",
+            )
+        )
+    table = Table(
+        title=f"Thousand rounds x replications per CPU second, d = {DIM}, T = {HORIZON:,}",
+        caption="R: replications; PyNOL plays one; ratio: fenchel over PyNOL",
+    )
+    table.add_column("learner", no_wrap=True)
+    for column in ("R", "fenchel", "PyNOL", "ratio", "PyNOL, analytic", "ratio", "target"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, (_, peer) in LEARNERS.items():
+        for n_replications, target in TARGETS.items():
+            rate = fenchel_rate(name, n_replications)
+            cells = []
+            for kind in ("autograd", "analytic"):
+                other = pynol.get((peer, kind))
+                cells += (
+                    ["", ""] if other is None else [f"{other / 1e3:.3g}", f"{rate / other:.3g}"]
+                )
+            table.add_row(name, str(n_replications), f"{rate / 1e3:.3g}", *cells, target)
+    console.print(table)
