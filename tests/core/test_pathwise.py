@@ -77,11 +77,14 @@ def test_a_side_that_is_not_a_number_never_counts_as_holding(
 ) -> None:
     sides = [np.ones(shape), np.full(shape, 2.0)]
     sides[side].flat[0] = math.nan
-    try:
-        tightest = pathwise(*sides).tightest()
-    except (ValueError, FloatingPointError):  # refusing it is as good
-        return
-    assert not tightest <= 1
+    with pytest.raises(FloatingPointError, match="not a number: a proof"):
+        pathwise(*sides)
+
+
+@pytest.mark.parametrize("shapes", [((3,), (2,)), ((3,), (3, 1)), ((2, 3), (3,)), ((1,), (3,))])
+def test_sides_are_of_the_same_runs(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        pathwise(np.ones(shapes[0]), np.ones(shapes[1]))
 
 
 # run

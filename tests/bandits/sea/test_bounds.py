@@ -139,6 +139,12 @@ EXP_CONCAVE: dict[str, Callable[[SEAInstance], Any]] = {
     "OptimisticONS": lambda game: OptimisticONS(
         game.dim, exp_concavity=game.exp_concavity, **smooth(game)
     ),
+    "OptimisticONS, β small": lambda game: OptimisticONS(
+        game.dim,
+        exp_concavity=game.exp_concavity,
+        beta=0.2 * min(1 / (8 * game.gradient_bound * game.radius), game.exp_concavity),
+        **smooth(game),
+    ),
 }
 
 
@@ -309,8 +315,95 @@ def test_a_bound_of_the_realised_noise_is_above_the_inequality_of_the_run(
     assert inequality.left[0] <= ftl_bound(q, rounds, D=D, G=G, L=L, mu=lam) * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("name", ["OptimisticOMD", "OptimisticFTRL"])
-def test_bounds_scale_with_the_losses(name: str) -> None:
+def test_bounds_are_their_formulas() -> None:
+    D, G, L, lam, delta, nu, eta, beta, n, rounds = 1.5, 2.0, 0.7, 0.4, 3.0, 1.1, 0.2, 0.05, 3, 4
+    sigma2, moved = np.array([1.0, 0.5, 2.0, 0.3]), np.array([9.0, 0.2, 0.1, 0.6])
+    tilde = np.array([1.5, 1.0, 2.5, 0.4])
+    q = SEAQuantities.of_rounds(rounds, sigma2, moved, tilde, G=G, L=L, D=D)
+    s, m, s_max, m_max = 3.8, 0.9, 2.0, 0.6  # sums and maxima; movement from the second round on
+    root = math.sqrt
+    drift = G**2 + 8 * s + 4 * m
+    a, A = 2 * s_max + m_max, 2 * s + m
+    steps = np.array([0.05, 0.1, 0.2])
+    of_base = min(e * drift + (D**2 + 2 * D * 3.0) / (2 * e) for e in steps)
+    prior, rate = np.array([0.6, 0.3, 0.1]), 0.3
+    of_ader = min(
+        math.log(1 / p) / rate
+        + rate * rounds * (G * D) ** 2 / 2
+        + e * G**2 * rounds / 2
+        + (D**2 + 2 * D * 3.0) / (2 * e)
+        for p, e in zip(prior, steps, strict=True)
+    )
+    pairs: list[tuple[Any, float]] = [
+        (
+            convex_bound(q, D=D, G=G, L=L, delta=delta),
+            5 * root(2) * D * root(s)
+            + 5 * D * root(m)
+            + 25 * D**3 * L**2 / root(delta)
+            + 2.5 * D * root(delta)
+            + 2.5 * root(5) * D * G,
+        ),
+        (
+            strongly_convex_bound(q, D=D, G=G, L=L, strong_convexity=lam),
+            16 * a / lam * (1 + math.log(1 + A / a))
+            + 4 * G**2 / lam
+            + lam * D**2 / 4
+            + 16 * L**2 * D**2 / lam * math.log(1 + 8 * root(2) * L / lam),
+        ),
+        (constant_step_bound(q, D=D, G=G, step_size=eta), D**2 / (2 * eta) + eta * drift),
+        (
+            implicit_bound(q, D=D, G=G),
+            2.5 * D * (root(5) * G + root(6 * tilde.sum()) + root(3 * m)),
+        ),
+        (
+            exp_concave_bound(q, dim=n, D=D, G=G, L=L, beta=beta),
+            16
+            * n
+            / beta
+            * (
+                math.log(1 + beta / n * s + beta / (2 * n) * m + beta * G**2 / (8 * n))
+                + math.log(1 + 32 * L**2)
+            )
+            + D**2 / 2 * (1 + beta * G**2 / 2),
+        ),
+        (
+            ftrl_bound(q, D=D, G=G, L=L, nu=nu),
+            6 * D * root(s)
+            + 3 * root(2) * D * root(m)
+            + 1.5 * root(2) * D * G
+            + nu
+            + (6 * D**2 * G**2 + 9 * L**2 * D**4) / nu,
+        ),
+        (
+            ftrl_bound(q, D=D, G=G, L=L, nu=nu, printed=True),
+            float(ftrl_bound(q, D=D, G=G, L=L, nu=nu)) - 2 * D**2 * G**2 / nu,
+        ),
+        (
+            ftl_bound(q, rounds, D=D, G=G, L=L, mu=lam),
+            8 * s_max / lam * (1 + math.log(rounds))
+            + 4 / lam * (0.2 / 2 + 0.1 / 3 + 0.6 / 4)
+            + 4 * D**2 * L**2 / lam * math.log(1 + 16 * L / lam)
+            + G * D,
+        ),
+        (
+            dynamic_bound(q, 3.0, D=D, G=G, L=L, steps=steps),
+            12.5 * D**2 * L * math.log(3)
+            + D * root(math.log(3)) * (1.5 * root(1 + drift) + G**2)
+            + of_base,
+        ),
+        (ader_bound(rounds, 3.0, D=D, G=G, steps=steps, rate=rate, prior=prior), of_ader),
+        (
+            prod_bound(3, 5.0, rounds),
+            2 * math.log(3)
+            + 2 * root(math.log(3) * 5)
+            + root(6 / math.log(3)) * math.log(1 + 3 / (2 * math.e) * (1 + math.log(5))),
+        ),
+    ]
+    for value, expected in pairs:
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_bounds_scale_with_the_losses() -> None:
     # f → c f: σ², Σ² → c²; G, L, λ, ν → c; δ → c²
     one = SEAQuantities.of_rounds(
         3, np.array([1.0, 2, 1]), np.array([0.0, 1, 3]), np.ones(3) * 2, G=2, L=1, D=1.5
@@ -618,6 +711,7 @@ def test_a_learner_told_too_small_a_smoothness_has_no_bound(build: Callable[...,
         OptimisticFTL(d, strong_convexity=1.1, **SMOOTH),
         ONS(d, exp_concavity=1.1 * ALPHA, **TOLD),
         OptimisticONS(d, exp_concavity=1.1 * ALPHA, **SMOOTH),
+        OptimisticONS(d, exp_concavity=ALPHA, beta=ALPHA, **SMOOTH),  # above α/2
         OptimisticOMD(d, step_size=0.26, **SMOOTH),  # above 1/(4L)
         OptimisticOMD(d, delta=0.0, **SMOOTH),  # nothing pays for movement
         OMD(d, **SMOOTH),

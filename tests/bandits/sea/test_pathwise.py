@@ -269,7 +269,6 @@ class Guessing(OptimisticOMD):
 
     def predict(self, feedback: GradientFeedback) -> FloatArray:
         rng = np.random.default_rng(self.account.rounds)
-        assert self.gradient_bound is not None
         noise = unit(rng.standard_normal(feedback.gradients.shape))
         return self.size * self.gradient_bound * rng.random() * noise
 
@@ -450,6 +449,19 @@ CASES: dict[str, Case] = {
     "OptimisticONS": Case(
         lambda d, domain, G, rng: OptimisticONS(
             d, gradient_bound=G, smoothness=1.0, exp_concavity=positive(rng, -3), **domain
+        ),
+        optimistic_newton_right,
+        "exp-concave",
+        domains=("ball",),
+    ),
+    "OptimisticONS, any β": Case(
+        lambda d, domain, G, rng: OptimisticONS(
+            d,
+            gradient_bound=G,
+            smoothness=1.0,
+            exp_concavity=1.0,
+            beta=positive(rng, -3, 3),
+            **domain,
         ),
         optimistic_newton_right,
         "exp-concave",

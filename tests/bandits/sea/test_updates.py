@@ -369,28 +369,33 @@ QUADRATICS: list[Loss] = [
 ]
 
 
-def universal_by_hand(losses: list[Any], r: int, experts: list[Oracle]) -> list[FloatArray]:
-    """Adapt-ML-Prod with plain weights, replication r."""
+def universal_by_hand(
+    gradients: list[Callable[[FloatArray], FloatArray]], experts: list[Oracle], bound: float = G
+) -> list[FloatArray]:
+    """Adapt-ML-Prod with plain weights, one replication; ∇f_t as functions."""
     K = len(experts)
-    w, Q, eta = np.ones(K) / K, np.zeros(K), np.full(K, 0.5)
-    eta[:] = min(0.5, math.sqrt(math.log(K)))
+    w, Q, eta = np.ones(K) / K, np.zeros(K), np.full(K, min(0.5, math.sqrt(math.log(K))))
     xs = [next(expert) for expert in experts]
     points = []
-    for loss in losses:
-
-        def gradient(x: FloatArray, center: FloatArray = loss.minimum[r]) -> FloatArray:
-            return 0.8 * (x - center)
-
+    for gradient in gradients:
         p = eta * w / (eta @ w)
         points.append(np.sum([q * x for q, x in zip(p, xs, strict=True)], axis=0))
         g = gradient(points[-1])
-        gains = np.array([float(g @ (points[-1] - x)) / (2 * G * D) for x in xs])
+        gains = np.array([float(g @ (points[-1] - x)) / (2 * bound * D) for x in xs])
         Q = Q + gains**2
         later = np.array([min(0.5, math.sqrt(math.log(K) / (1 + q))) for q in Q])
         w = (w * (1 + eta * gains)) ** (later / eta)
         eta = later
         xs = [expert.send(gradient(x)) for expert, x in zip(experts, xs, strict=True)]
     return points
+
+
+def of_quadratics(r: int) -> list[Callable[[FloatArray], FloatArray]]:
+    def gradient(t: int) -> Callable[[FloatArray], FloatArray]:
+        center = NOISE[t, r] / np.linalg.norm(NOISE[t, r])
+        return lambda x: 0.8 * (x - 0.6 * center)
+
+    return [gradient(t) for t in range(T)]
 
 
 def default_experts() -> list[Oracle]:
@@ -410,7 +415,7 @@ def test_the_universal_learner_is_its_formula() -> None:
     learner = Universal(d, **SMOOTH)
     points = drive_on_losses(learner, QUADRATICS)
     for r in range(R):
-        expected = universal_by_hand(QUADRATICS, r, default_experts())
+        expected = universal_by_hand(of_quadratics(r), default_experts())
         np.testing.assert_allclose(points[:, r], expected, rtol=0, atol=1e-10)
     assert len(learner.experts) == 17  # OGD, and two times λ, α = 2⁰/80, ..., 2⁷/80
 
@@ -420,8 +425,48 @@ def test_the_universal_learner_with_experts_of_ones_own_is_its_formula() -> None
     points = drive_on_losses(Universal(d, experts=given, **SMOOTH), QUADRATICS)
     for r in range(R):
         oracles = [descent(lambda t, V: D / (G * math.sqrt(t))), optimistic_newton(0.3)]
-        expected = universal_by_hand(QUADRATICS, r, oracles)
+        expected = universal_by_hand(of_quadratics(r), oracles)
         np.testing.assert_allclose(points[:, r], expected, rtol=0, atol=1e-10)
+
+
+class Standing(GradientLearner):
+    """Plays one point of the sphere."""
+
+    def __init__(self, coordinate: int, sign: float) -> None:
+        super().__init__(d, radius=RADIUS)
+        self.start = sign * RADIUS * np.eye(d)[coordinate]
+
+    def update(self, feedback: GradientFeedback) -> None:
+        pass
+
+
+def test_the_universal_learner_is_its_formula_where_its_rates_fall() -> None:
+    # experts as far from each other as can be, and gradients of norm G: η_{t,i} < 1/2, and unequal
+    size = 1.2
+    steep = size * GRADIENTS / np.linalg.norm(GRADIENTS, axis=-1, keepdims=True)
+    places = [(0, 1.0), (0, -1.0), (1, 1.0)]
+    learner = Universal(
+        d,
+        radius=RADIUS,
+        gradient_bound=size,
+        smoothness=0.0,
+        experts=[Standing(i, sign) for i, sign in places],
+    )
+    points = drive(learner, steep)
+
+    def standing(x: FloatArray) -> Oracle:
+        while True:
+            yield x
+
+    def constant(g: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        return lambda x: g
+
+    for r in range(R):
+        experts = [standing(sign * RADIUS * np.eye(d)[i]) for i, sign in places]
+        expected = universal_by_hand([constant(g) for g in steep[:, r]], experts, size)
+        np.testing.assert_allclose(points[:, r], expected, rtol=0, atol=1e-10)
+    rates = np.minimum(0.5, np.sqrt(math.log(3) / (1 + learner.squares)))
+    assert (rates.min(axis=1) < 0.9 * rates.max(axis=1)).all()
 
 
 def test_replications_of_the_universal_learner_do_not_know_of_each_other() -> None:
