@@ -30,11 +30,6 @@ from ..core.sets import ConvexSet
 from .gradient_learner import GradientLearner
 
 
-def _against_one_point(environment: Environment) -> bool:
-    comparators = getattr(environment, "comparators", None)
-    return comparators is None or np.ndim(comparators) == 1
-
-
 class OGD(GradientLearner):
     """R copies of online gradient descent; see the module docstring.
 
@@ -79,11 +74,9 @@ class OGD(GradientLearner):
         self.point = self.descend(self.point, self.step_size(self.account.rounds), g)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """(3/2) D G √t, or G² (1 + ln t)/(2λ), where the environment's gradients are known."""
+        """(3/2) D G √t, or G² (1 + ln t)/(2λ), in environments that it `covers`."""
         G, lam = self.gradient_bound, self.strong_convexity
-        own = getattr(environment, "gradient_bound", math.inf)
-        curved = getattr(environment, "strong_convexity", 0.0) >= (lam or 0.0) * (1 - 1e-9)
-        if own > G * (1 + 1e-9) or not curved or not _against_one_point(environment):
+        if not self.covers(environment):
             return None
         if lam is None:
             return Guarantee(
@@ -141,7 +134,7 @@ class AdaGradNorm(GradientLearner):
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """√2 D G √t, where the environment's gradients are known to be at most G."""
         G = getattr(environment, "gradient_bound", None)
-        if G is None or not _against_one_point(environment):
+        if G is None or not self.covers(environment):
             return None
         return Guarantee(
             lambda t: math.sqrt(2) * self.diameter * G * np.sqrt(t),

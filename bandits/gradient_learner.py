@@ -16,7 +16,7 @@ from numba import njit
 
 from ..core import checks
 from ..core.checks import FloatArray
-from ..core.environment import GradientFeedback
+from ..core.environment import Environment, GradientFeedback
 from ..core.learner import Learner
 from ..core.sets import Ball, ConvexSet
 
@@ -33,12 +33,13 @@ def _account(
 ) -> None:
     """Add round t: `vectors` (2, R, d) and `numbers` (8, R) as `Account` names them."""
     for r in range(points.shape[0]):
-        inner = square = error = move = size = 0.0
+        inner = square = error = move = size = guess = 0.0
         for i in range(points.shape[1]):
             x, g = points[r, i], gradients[r, i]
             inner += g * x
             square += x * x
             size += g * g
+            guess += optimism[r, i] ** 2
             error += (g - optimism[r, i]) ** 2
             move += (x - last[r, i]) ** 2
             vectors[0, r, i] += g
@@ -50,7 +51,7 @@ def _account(
         numbers[4, r] += error / t
         numbers[5, r] += move
         numbers[6, r] += (t - 1) * move
-        numbers[7, r] = max(numbers[7, r], size)
+        numbers[7, r] = max(numbers[7, r], size, guess)
 
 
 class Account:
@@ -67,7 +68,7 @@ class Account:
         harmonic_variation: Σ v_s/s.
         movement: S_t = Σ_{s ≥ 2} ‖x_s − x_{s−1}‖².
         linear_movement: Σ_{s ≥ 2} (s − 1) ‖x_s − x_{s−1}‖².
-        largest: max ‖g_s‖².
+        largest: the largest ‖g_s‖² or ‖M_s‖².
     """
 
     def __init__(self, n_replications: int, dim: int) -> None:
@@ -174,8 +175,38 @@ class GradientLearner(Learner):
         """Learn from g_t."""
         raise NotImplementedError
 
+    def covers(self, environment: Environment, *, moving: bool = False) -> bool:
+        """Whether all that the learner was told holds in an environment, so that its bound does.
+
+        The environment must have the learner's domain, gradients of at most G, and, where the
+        learner was told them, means that are L-smooth and λ-strongly convex, and losses that are
+        α-exp-concave. Its comparator must be one point, unless `moving`.
+        """
+
+        def told(name: str, untold: float) -> float:
+            value = getattr(self, name, None)
+            return untold if value is None else value
+
+        def own(name: str, unknown: float) -> float:
+            return float(getattr(environment, name, unknown))
+
+        comparators = getattr(environment, "comparators", None)
+        return (
+            getattr(environment, "dim", None) == self.dim
+            and getattr(environment, "radius", None) == getattr(self, "radius", math.nan)
+            and all(
+                own(name, math.inf) <= told(name, math.inf) * (1 + 1e-9)
+                for name in ("gradient_bound", "smoothness")
+            )
+            and all(
+                own(name, 0.0) >= told(name, 0.0) * (1 - 1e-9)
+                for name in ("strong_convexity", "exp_concavity")
+            )
+            and (moving or comparators is None or np.ndim(comparators) == 1)
+        )
+
     def within_bound(self) -> bool:
-        """Whether no gradient so far was larger than `gradient_bound`, up to rounding."""
+        """Whether all g_t and M_t so far were at most `gradient_bound`, up to rounding."""
         return bool(self.account.largest.max() <= self.gradient_bound**2 * (1 + 1e-9))
 
     def linear_regret(self) -> FloatArray:

@@ -185,15 +185,6 @@ class NewtonLearner(GradientLearner):
         u = minimize_on_ball(hessian, linear, self.radius)
         return a.inner - beta / 2 * self.square_inner - quadratic(hessian, linear, u)
 
-    def fits(self, environment: Environment) -> bool:
-        """Whether the environment's losses are as the learner was told, against one point."""
-        comparators = getattr(environment, "comparators", None)
-        return (
-            getattr(environment, "gradient_bound", math.inf) <= self.gradient_bound * (1 + 1e-9)
-            and getattr(environment, "exp_concavity", 0.0) >= self.exp_concavity * (1 - 1e-9)
-            and (comparators is None or np.ndim(comparators) == 1)
-        )
-
 
 class ONS(NewtonLearner):
     """R copies of the online Newton step; see the module docstring.
@@ -220,7 +211,7 @@ class ONS(NewtonLearner):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """(1/(2γ)) (d ln(1 + γ² D² G² t/d) + 1)."""
-        if not self.fits(environment):
+        if not self.covers(environment):
             return None
         gamma, d, scale = self.beta, self.dim, self.beta * self.diameter * self.gradient_bound
         return Guarantee(

@@ -74,8 +74,12 @@ class Pathwise:
                 f"left and right must have one shape, got {np.shape(self.left)} and "
                 f"{np.shape(self.right)}; evaluate both on the same runs"
             )
-        if np.isnan(self.left).any() or np.isnan(self.right).any():
-            raise FloatingPointError(f"a side of the inequality is not a number: {self.reference}")
+        broken = np.atleast_1d(np.isnan(self.left) | np.isnan(self.right))
+        if broken.any():
+            raise FloatingPointError(
+                f"replication {np.argwhere(broken)[0, 0]}: a side of the inequality is not a "
+                f"number: {self.reference}"
+            )
 
     @property
     def slack(self) -> FloatArray:

@@ -165,7 +165,10 @@ def _play(
         if not np.isfinite(regret[:, point]).all():
             row = int(np.argmin(np.isfinite(regret[:, point])))
             raise FloatingPointError(f"round {stop}, replication {row}: the regret is not finite")
-        inequality = learner.pathwise()
+        try:
+            inequality = learner.pathwise()
+        except FloatingPointError as error:
+            raise FloatingPointError(f"round {stop}, {error}") from error
         if inequality is not None:
             sides[0, :, point], sides[1, :, point] = inequality.left, inequality.right
         advance(stop - done)

@@ -22,6 +22,8 @@ import numpy as np
 
 from .checks import FloatArray
 
+_ROUNDING = 64 * np.finfo(np.float64).eps  # times d: relative error of a computed eigenvalue
+
 
 def minimize_diagonal(weights: FloatArray, coefficients: FloatArray, radius: float) -> FloatArray:
     """argmin over ‖y‖ ≤ r of ½ Σ w_i y_i² − Σ c_i y_i.
@@ -42,16 +44,16 @@ def minimize_diagonal(weights: FloatArray, coefficients: FloatArray, radius: flo
     lifted = bound > w  # ν_0 > 0
     gaps = np.where(lifted, weights - w + bound, weights)  # w_i + ν_0, exact for the binding i
     gaps = np.maximum(gaps, least)  # mends rounding
-    y = np.divide(c, gaps, out=np.zeros_like(gaps), where=gaps > 0)
+    y = np.divide(c, gaps, out=np.zeros_like(gaps), where=gaps != 0)
     norm = np.linalg.norm(y, axis=-1, keepdims=True)
     for _ in range(100):
         far = norm > radius * (1 + 1e-15)
         if not far.any():
             break
-        slope = np.divide(y * y, gaps, out=np.zeros_like(y), where=gaps > 0)  # −½ d‖y‖²/dν
+        slope = np.divide(y * y, gaps, out=np.zeros_like(y), where=gaps != 0)  # −½ d‖y‖²/dν
         rise = (norm / radius - 1) * norm**2 / np.where(far, slope.sum(axis=-1, keepdims=True), 1.0)
         gaps = gaps + np.where(far, rise, 0.0)
-        y = np.divide(c, gaps, out=np.zeros_like(gaps), where=gaps > 0)
+        y = np.divide(c, gaps, out=np.zeros_like(gaps), where=gaps != 0)
         last, norm = norm, np.linalg.norm(y, axis=-1, keepdims=True)
         if (norm >= last)[far].all():  # rounding stops the descent
             break
@@ -73,11 +75,22 @@ def minimize_on_ball(hessian: FloatArray, linear: FloatArray, radius: float) -> 
         radius: r > 0.
 
     Returns:
-        x, (..., d).
+        x, (..., d). Directions along which the quadratic is flat up to rounding count as flat: x
+        has no part in them, unless it must reach the sphere.
     """
     weights, basis = np.linalg.eigh(hessian)
+    weights = without_rounding(weights)
     coefficients = np.einsum("...ji,...j->...i", basis, linear)
-    return np.einsum("...ij,...j->...i", basis, minimize_diagonal(weights, coefficients, radius))
+    negligible = _ROUNDING * weights.shape[-1] * np.abs(coefficients).max(axis=-1, keepdims=True)
+    flat = (weights == 0.0) & (np.abs(coefficients) <= negligible)
+    y = minimize_diagonal(weights, np.where(flat, 0.0, coefficients), radius)
+    return np.einsum("...ij,...j->...i", basis, y)
+
+
+def without_rounding(eigenvalues: FloatArray) -> FloatArray:
+    """Eigenvalues (..., d) of symmetric matrices; those that are rounding errors are set to 0."""
+    size = _ROUNDING * eigenvalues.shape[-1] * np.abs(eigenvalues).max(axis=-1, keepdims=True)
+    return np.where(np.abs(eigenvalues) <= size, 0.0, eigenvalues)
 
 
 def quadratic(hessian: FloatArray, linear: FloatArray, x: FloatArray) -> FloatArray:

@@ -290,19 +290,21 @@ class Trace:
         tables = [frame.pivot(index="replication", columns="round") for frame in frames]
         if not tables:
             raise ValueError("frames must hold at least one table, got none")
-        if any(not table.columns.equals(tables[0].columns) for table in tables):
+        rounds = tables[0]["regret"].columns
+        if any(not table["regret"].columns.equals(rounds) for table in tables):
             raise ValueError("frames must share their checkpoints; join runs of one horizon")
-        stacked = {
-            name: np.concatenate([table[name].to_numpy() for table in tables])
-            for name in dict.fromkeys(tables[0].columns.get_level_values(0))
-        }
+
+        def stacked(name: str) -> FloatArray:
+            return np.concatenate([table[name].to_numpy() for table in tables])
+
+        inequality = None  # as in `run`, one that does not hold for all runs is dropped
+        if all("left" in table for table in tables):
+            inequality = Pathwise(stacked("left"), stacked("right"), reference)
         return cls(
-            rounds=tables[0]["regret"].columns.to_numpy(),
-            regret=stacked["regret"],
+            rounds=rounds.to_numpy(),
+            regret=stacked("regret"),
             guarantee=guarantee,
-            pathwise=Pathwise(stacked["left"], stacked["right"], reference)
-            if "left" in stacked
-            else None,
+            pathwise=inequality,
             label=label,
         )
 

@@ -227,8 +227,7 @@ class DynamicOptimisticOMD(StepSizeEnsemble):
             self.variant != "paper"
             or self.horizon is None
             or not isinstance(environment, SEAInstance)
-            or environment.gradient_bound > G * (1 + 1e-9)
-            or environment.smoothness > L * (1 + 1e-9)
+            or not self.covers(environment, moving=True)
         ):
             return None
 
@@ -279,6 +278,7 @@ class Ader(StepSizeEnsemble):
         i = np.arange(1, count + 1)
         self.prior = (1 + 1 / count) / (i * (i + 1))
         self._reset_bases(n_replications)
+        self.weights = np.tile(self.prior / self.prior.sum(), (n_replications, 1))
         self.cumulative = np.zeros((n_replications, count))
 
     def update(self, feedback: GradientFeedback) -> None:
@@ -293,9 +293,11 @@ class Ader(StepSizeEnsemble):
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`ader_bound` against the environment's comparators; known after `reset`."""
         G = self.gradient_bound
-        if self.horizon is None or not isinstance(environment, SEAInstance):
-            return None
-        if environment.gradient_bound > G * (1 + 1e-9):
+        if (
+            self.horizon is None
+            or not isinstance(environment, SEAInstance)
+            or not self.covers(environment, moving=True)
+        ):
             return None
 
         def bound(t: Quantity) -> Quantity:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import checks
 from ...core.checks import FloatArray, IntArray
-from ...core.quadratics import maximum_on_ball
+from ...core.quadratics import maximum_on_ball, without_rounding
 from .instance import QuadraticInstance, SEAInstance, by_round, sequence
 from .losses import AbsoluteResidual, SquaredResiduals
 from .quantities import Quantity, SEAQuantities
@@ -72,9 +72,9 @@ class LeastSquares(QuadraticInstance):
         if not self.gradient_bound > 0:
             raise ValueError("features must not all be 0, got losses that do not depend on x")
         self.exp_concavity = float(1 / reach.max() ** 2)
-        eigenvalues = np.linalg.eigvalsh(
-            self._moments(np.unique(np.atleast_2d(self._weights), axis=0))[0]
-        )
+        rows = np.unique(np.atleast_2d(self._weights), axis=0)
+        spectrum = np.linalg.eigh(self._moments(rows)[0])[0]
+        eigenvalues = without_rounding(spectrum)
         self.smoothness = float(eigenvalues[:, -1].max())
         self.strong_convexity = max(float(eigenvalues[:, 0].min()), 0.0)
 
@@ -152,8 +152,9 @@ class LeastAbsolute(SEAInstance):
     """f_t(x) = |⟨a_i, x⟩ − b_i| with probability p_{t,i}: convex, not smooth.
 
     `quantities` holds upper bounds, and `exact` is False: σ_t² ≤ Σ_i p_{t,i} ‖a_i‖², Σ_t ≤
-    Σ_i |p_{t,i} − p_{t−1,i}| ‖a_i‖ and σ̃_t² ≤ Σ_i p_{t,i} ((1 − p_{t,i}) ‖a_i‖ + Σ_{j ≠ i} p_{t,j}
-    ‖a_j‖)². G = max_i ‖a_i‖. The comparator is found by cvxpy, to 1e-8.
+    Σ_i |p_{t,i} − p_{t−1,i}| ‖a_i‖ and σ̃_t² ≤ Σ_i p_{t,i} (‖a_i‖ + Σ_j p_{t,j} ‖a_j‖)²; the
+    last is a supremum over the subgradients too, since an implicit step may land on a kink.
+    G = max_i ‖a_i‖. The comparator is found by cvxpy, its value to 1e-8 G r.
 
     Args:
         features: a_1, ..., a_n, (n, d).
@@ -200,22 +201,27 @@ class LeastAbsolute(SEAInstance):
 
     def total(self, x: FloatArray, horizon: int) -> float:
         """Σ_{t ≤ T} F_t(x) − F_t(0) at one point x (d,)."""
+        self._rounds(horizon)
         return float(self._values(x) @ self._weight_sum(horizon))
 
     def minimizer(self, horizon: int) -> FloatArray:
-        """By cvxpy (CLARABEL)."""
+        """By cvxpy (CLARABEL), in units of G and r."""
+        self._rounds(horizon)
         weights = self._weight_sum(horizon)
         weights = weights / weights.sum()
         key = np.round(weights, 12).tobytes()
         if key not in self._minima:
             import cvxpy as cp
 
+            a = self.features / self.gradient_bound
+            b = self.targets / (self.gradient_bound * self.radius)
+            far = np.abs(b) >= np.linalg.norm(a, axis=-1)  # no kink in the ball: linear there
+            linear = (weights * np.where(far, -np.sign(b), 0.0)) @ a
             x = cp.Variable(self.dim)
-            loss = weights @ cp.abs(self.features @ x - self.targets)
-            problem = cp.Problem(cp.Minimize(loss), [cp.norm(x) <= self.radius])
-            problem.solve(solver=cp.CLARABEL)
+            loss = linear @ x + (weights * ~far) @ cp.abs(a @ x - np.where(far, 0.0, b))
+            cp.Problem(cp.Minimize(loss), [cp.norm(x) <= 1]).solve(solver=cp.CLARABEL)
             u = np.asarray(x.value, dtype=np.float64)
-            self._minima[key] = u * min(1.0, self.radius / max(float(np.linalg.norm(u)), 1e-300))
+            self._minima[key] = self.radius * u / max(float(np.linalg.norm(u)), 1.0)
         return self._minima[key]
 
     def _draw(self) -> AbsoluteResidual:
@@ -231,8 +237,7 @@ class LeastAbsolute(SEAInstance):
         rows, which, moved = _changes(self._weights, rounds)
         Sigma2 = np.zeros(rounds)
         Sigma2[moved] = (np.abs(rows[which[moved]] - rows[which[moved - 1]]) @ norms) ** 2
-        others = (rows @ norms)[:, None] - rows * norms
-        tilde = (rows * ((1 - rows) * norms + others) ** 2).sum(axis=-1)
+        tilde = (rows * (norms + (rows @ norms)[:, None]) ** 2).sum(axis=-1)
         return SEAQuantities.of_rounds(
             horizon,
             (rows @ norms**2)[which],

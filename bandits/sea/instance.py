@@ -139,6 +139,7 @@ class SEAInstance(Environment):
 
     def path_length(self, horizon: Quantity) -> float | FloatArray:
         """P_T = Σ_{2 ≤ t ≤ T} ‖u_t − u_{t−1}‖ of the comparators; 0 for a fixed one."""
+        self._rounds(horizon)
         at = np.asarray(horizon).astype(np.int64) - 1
         if self.comparators is None or self.comparators.ndim == 1:
             lengths = np.zeros(int(at.max()) + 1)
@@ -197,10 +198,12 @@ class QuadraticInstance(SEAInstance):
 
     def minimizer(self, horizon: int) -> FloatArray:
         """By the secular equation, exact."""
+        self._rounds(horizon)
         return minimize_on_ball(*self.mean_sum(horizon), self.radius)
 
     def total(self, x: FloatArray, horizon: int) -> float:
         """Σ_{t ≤ T} F_t(x) − F_t(0) at one point x (d,)."""
+        self._rounds(horizon)
         return float(quadratic(*self.mean_sum(horizon), x))
 
     def _expected(self, x: FloatArray) -> FloatArray:

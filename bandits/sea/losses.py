@@ -120,7 +120,13 @@ class SquaredResiduals(Loss):
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """(1/K) Σ_k a_k (⟨a_k, x⟩ − b_k)."""
-        points = x.reshape(len(x), -1, x.shape[-1])
+        replications, _, dim = self.features.shape
+        if x.ndim not in (2, 3) or (len(x), x.shape[-1]) != (replications, dim):
+            raise ValueError(
+                f"x must hold points of the game, shape {(replications, dim)} or "
+                f"{(replications, 'any', dim)}, got {x.shape}"
+            )
+        points = x.reshape(replications, -1, dim)
         return _residual_gradients(self.features, self.targets, points).reshape(x.shape)
 
     def implicit_step(

@@ -13,6 +13,7 @@ from numba import njit
 
 from ...core import checks
 from ...core.checks import FloatArray
+from ...core.quadratics import without_rounding
 from ...core.random import SphereStream, UniformStream
 from .instance import QuadraticInstance, by_round, sequence
 from .losses import EllipticLoss, LinearLoss, SphericalLoss, SquaredResiduals
@@ -60,8 +61,10 @@ class _Shifting(QuadraticInstance):
         self.dim = self._centers.shape[-1]
         self.radius = checks.positive(radius, "radius")
         self._sigma = checks.array(sigma, "sigma", low=0.0).copy()
-        if self._sigma.ndim > 1:
-            raise ValueError(f"sigma must be a number or (T,), got shape {self._sigma.shape}")
+        if self._sigma.ndim > 1 or self._sigma.size == 0:
+            raise ValueError(
+                f"sigma must be a number or (T,), got shape {self._sigma.shape}; reshape it"
+            )
         lengths = {len(a) for a, d in ((self._centers, 2), (self._sigma, 1)) if a.ndim == d}
         if len(lengths) > 1:
             raise ValueError(f"{name} and sigma must have as many rounds, got {sorted(lengths)}")
@@ -214,14 +217,14 @@ class FixedHessianQuadratic(_Shifting):
         A = checks.array(hessian, "hessian", shape=(self.dim, self.dim))
         if not np.allclose(A, A.T, rtol=1e-12, atol=1e-12 * np.abs(A).max()):
             raise ValueError("hessian must be symmetric; pass (A + A.T)/2")
-        self._weights, self._basis = np.linalg.eigh(A)
+        weights, self._basis = np.linalg.eigh(A)
+        self._weights = without_rounding(weights)
         largest = self._weights[-1]
-        if not (largest > 0 and self._weights[0] >= -1e-12 * largest):
+        if not (largest > 0 and self._weights[0] >= 0):
             raise ValueError(
                 f"hessian must be positive semidefinite and not 0, got eigenvalues "
                 f"{self._weights}; drop the negative ones"
             )
-        self._weights = np.maximum(self._weights, 0.0)
         self._hessian = (self._basis * self._weights) @ self._basis.T
         self._noise_gain = float((self._weights**2).mean())
         self.smoothness, self.strong_convexity = float(largest), float(self._weights[0])

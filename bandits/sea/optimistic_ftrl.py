@@ -17,7 +17,8 @@ On every run, for each u ∈ X (FTRL: 0 ∈ X), with S = Σ_{t ≥ 2} ‖x_t −
     FTRL   Σ ⟨g_t, x_t − u⟩ ≤ (3√2/2) D √V_T + ν + 6 D²G²/ν − (ν/(2 D²)) S
     FTL    Σ ⟨g_t, x_t − u⟩ − (μ/2) ‖x_t − u‖² ≤ Σ_t v_t/(2 μ t)
 
-The theorems of the paper ask that each f_t be convex (FTRL) or strongly convex (FTL).
+The theorems of the paper ask that each f_t be convex (FTRL) or strongly convex (FTL); their proofs
+need it of the means F_t only, as here.
 
 References:
     Sachs, Hadiji, van Erven, Guzmán. NeurIPS 2022, theorems 5 and 7.
@@ -37,7 +38,6 @@ from ...core.guarantee import Guarantee, Pathwise
 from ...core.sets import ConvexSet
 from ..gradient_learner import GradientLearner
 from .instance import SEAInstance
-from .optimistic_omd import fits
 from .quantities import Quantity, SEAQuantities
 
 
@@ -113,9 +113,8 @@ class OptimisticFTRL(GradientLearner):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`ftrl_bound`, in instances of the SEA model that it covers."""
-        if not fits(self, environment):
+        if not (isinstance(environment, SEAInstance) and self.covers(environment)):
             return None
-        assert isinstance(environment, SEAInstance)
         D, G, L, quantities = (
             self.diameter,
             self.gradient_bound,
@@ -125,8 +124,7 @@ class OptimisticFTRL(GradientLearner):
         return Guarantee(
             lambda t: ftrl_bound(quantities(t), D=D, G=G, L=L, nu=self.nu),
             kind="expected",
-            assumptions=f"gradients at most G = {G:.4g}, losses convex, means L-smooth, "
-            f"L = {L:.4g}",
+            assumptions=f"gradients at most G = {G:.4g}, means convex and L-smooth, L = {L:.4g}",
             reference="Sachs et al., NeurIPS 2022, theorem 5, with 6 D²G²/ν",
         )
 
@@ -149,7 +147,7 @@ class OptimisticFTL(GradientLearner):
         domain: another bounded convex set, instead of `radius`.
         gradient_bound: G > 0, at least the norm of every gradient; only the bound needs it.
         smoothness: L >= 0 of the means; only the bound needs it.
-        strong_convexity: μ > 0 of the losses.
+        strong_convexity: μ > 0 of the means.
     """
 
     def __init__(
@@ -182,16 +180,15 @@ class OptimisticFTL(GradientLearner):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`ftl_bound`, in instances of the SEA model that it covers."""
-        if not fits(self, environment):
+        if not (isinstance(environment, SEAInstance) and self.covers(environment)):
             return None
-        assert isinstance(environment, SEAInstance)
         D, G, L, mu = self.diameter, self.gradient_bound, self.smoothness, self.strong_convexity
         quantities = environment.quantities
         return Guarantee(
             lambda t: ftl_bound(quantities(t), t, D=D, G=G, L=L, mu=mu),
             kind="expected",
-            assumptions=f"gradients at most G = {G:.4g}, losses μ-strongly convex, μ = {mu:.4g}, "
-            f"means L-smooth, L = {L:.4g}",
+            assumptions=f"gradients at most G = {G:.4g}, means L-smooth, L = {L:.4g}, and "
+            f"μ-strongly convex, μ = {mu:.4g}",
             reference="Sachs et al., NeurIPS 2022, theorem 7 and its proof",
         )
 

@@ -18,9 +18,10 @@ On every run, for each u ∈ X, with S = Σ_{t ≥ 2} ‖x_t − x_{t−1}‖²,
                   ≤ λ D²/4 + Σ_t 4 v_t/(λ t) − (λ/8) Σ_{t ≥ 2} (t − 1) ‖x_t − x_{t−1}‖²
     constant  Σ ⟨g_t, x_t − u⟩ ≤ D²/(2η) + η V_T − S/(4η),
 
-whatever M is. In the SEA model with M_t = g_{t−1}, V_T is at most G² + 8 σ²_{1:T} + 4 Σ²_{1:T} +
-4 L² S in expectation, and S is paid by the negative terms: see `convex_bound`,
-`strongly_convex_bound`, `constant_step_bound`. Only the means F_t need to be convex.
+whatever M is (in the convex form, of norm at most G). In the SEA model with M_t = g_{t−1}, V_T is
+at most G² + 8 σ²_{1:T} + 4 Σ²_{1:T} + 4 L² S in expectation, and S is paid by the negative terms:
+see `convex_bound`, `strongly_convex_bound`, `constant_step_bound`. Only the means F_t need to be
+convex.
 
 `ImplicitOMD` is the form for losses that are not smooth: the second step is implicit,
 
@@ -97,22 +98,6 @@ def implicit_bound(q: SEAQuantities, *, D: float, G: float) -> Quantity:
     """E R_T(u) ≤ (5/2) D (√5 G + √(6 σ̃²_{1:T}) + √(3 Σ²_{1:T}))."""
     return (
         2.5 * D * (math.sqrt(5) * G + np.sqrt(6 * q.sigma2_tilde_cum) + np.sqrt(3 * q.Sigma2_cum))
-    )
-
-
-def fits(learner: GradientLearner, environment: Environment) -> bool:
-    """Whether an expected bound of the SEA model covers a learner's run: see `SEAInstance`.
-
-    The comparator must be one point, the gradients at most G and the means L-smooth for the G and
-    L that the learner was built with.
-    """
-    return (
-        isinstance(environment, SEAInstance)
-        and (environment.comparators is None or environment.comparators.ndim == 1)
-        and environment.gradient_bound <= learner.gradient_bound * (1 + 1e-9)
-        and environment.smoothness <= getattr(learner, "smoothness", math.inf) * (1 + 1e-9)
-        and environment.strong_convexity
-        >= (getattr(learner, "strong_convexity", None) or 0.0) * (1 - 1e-9)
     )
 
 
@@ -196,9 +181,10 @@ class OptimisticOMD(GradientLearner):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """The bound of the module docstring, in instances of the SEA model that it covers."""
-        if not (self._optimistic() and fits(self, environment)):
+        if not (
+            self._optimistic() and isinstance(environment, SEAInstance) and self.covers(environment)
+        ):
             return None
-        assert isinstance(environment, SEAInstance)
         D, G, L = self.diameter, self.gradient_bound, self.smoothness
         lam, eta, delta, game = self.strong_convexity, self.step_size, self.delta, environment
         assumptions = f"gradients at most G = {G:.4g}, means convex and L-smooth, L = {L:.4g}"
@@ -256,6 +242,31 @@ class OMD(OptimisticOMD):
         """0."""
         return np.zeros_like(feedback.gradients)
 
+    def guarantee(self, environment: Environment) -> Guarantee | None:
+        """The inequality of the module docstring with v_t ≤ G², in environments that it `covers`.
+
+        (5/2) D √(δ + 4G² + G² t), or λ D²/4 + (4G²/λ)(1 + ln t), or D²/(2η) + η G² t.
+        """
+        if not self.covers(environment):
+            return None
+        D, G, delta = self.diameter, self.gradient_bound, self.delta
+        lam, eta = self.strong_convexity, self.step_size
+
+        def bound(t: Any) -> Any:
+            if eta is not None:
+                return D**2 / (2 * eta) + eta * G**2 * t
+            if lam is not None:
+                return lam * D**2 / 4 + 4 * G**2 / lam * (1 + np.log(t))
+            return 2.5 * D * np.sqrt(delta + 4 * G**2 + G**2 * t)
+
+        curved = "" if lam is None else f" and λ-strongly convex, λ = {lam:.4g}"
+        return Guarantee(
+            bound,
+            kind="expected",
+            assumptions=f"gradients at most G = {G:.4g}, means convex{curved}",
+            reference="path-wise inequality with M = 0: derived",
+        )
+
 
 class ImplicitOMD(OptimisticOMD):
     """R copies of the form for convex losses that need not be smooth; see the module docstring.
@@ -275,9 +286,8 @@ class ImplicitOMD(OptimisticOMD):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`implicit_bound`, in instances of the SEA model with convex losses."""
-        if not fits(self, environment):
+        if not (isinstance(environment, SEAInstance) and self.covers(environment)):
             return None
-        assert isinstance(environment, SEAInstance)
         D, G, quantities = self.diameter, self.gradient_bound, environment.quantities
         return Guarantee(
             lambda t: implicit_bound(quantities(t), D=D, G=G),

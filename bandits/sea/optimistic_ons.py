@@ -32,7 +32,7 @@ from ...core.environment import Environment, GradientFeedback
 from ...core.guarantee import Guarantee, Pathwise
 from ..online_newton import NewtonLearner, add_outer_products
 from .instance import SEAInstance
-from .optimistic_omd import REFERENCE, fits
+from .optimistic_omd import REFERENCE
 from .quantities import Quantity, SEAQuantities
 
 
@@ -98,9 +98,8 @@ class OptimisticONS(NewtonLearner):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """`exp_concave_bound`, in instances of the SEA model that it covers."""
-        if not (self._proven and fits(self, environment) and self.fits(environment)):
+        if not (self._proven and isinstance(environment, SEAInstance) and self.covers(environment)):
             return None
-        assert isinstance(environment, SEAInstance)
         G, L, quantities = self.gradient_bound, self.smoothness, environment.quantities
         return Guarantee(
             lambda t: exp_concave_bound(

@@ -32,16 +32,18 @@ def rotating(
     """
     checks.integer(dim, "dim", minimum=2)
     angle = checks.real(frequency, "frequency") * np.arange(1, _rounds(horizon) + 1)
+    size = checks.real(amplitude, "amplitude")
     theta = np.zeros((horizon, dim))
-    theta[:, 0] = offset + amplitude * np.cos(angle)
-    theta[:, 1] = amplitude * np.sin(angle)
+    theta[:, 0] = checks.real(offset, "offset") + size * np.cos(angle)
+    theta[:, 1] = size * np.sin(angle)
     return theta
 
 
 def alternating(horizon: int, dim: int, *, amplitude: float = 0.5) -> FloatArray:
     """θ_t = (−1)^t amplitude e_1: the last gradient is the worst guess of the next."""
     theta = np.zeros((_rounds(horizon), checks.integer(dim, "dim", minimum=1)))
-    theta[:, 0] = np.where(np.arange(horizon) % 2 == 0, -amplitude, amplitude)
+    size = checks.real(amplitude, "amplitude")
+    theta[:, 0] = np.where(np.arange(horizon) % 2 == 0, -size, size)
     return theta
 
 
@@ -57,13 +59,14 @@ def switching(
         dim: d >= 1.
         n_switches: c in [0, T).
         rng: draws the directions.
-        amplitude: the norm of all means.
+        amplitude: > 0, the norm of all means.
     """
     count = checks.integer(n_switches, "n_switches", minimum=0) + 1
     if count > _rounds(horizon):
         raise ValueError(f"n_switches must be below horizon={horizon}, got {n_switches}")
     directions = rng.standard_normal((count, checks.integer(dim, "dim", minimum=1)))
-    directions *= amplitude / np.linalg.norm(directions, axis=-1, keepdims=True)
+    size = checks.positive(amplitude, "amplitude")
+    directions *= size / np.linalg.norm(directions, axis=-1, keepdims=True)
     result: FloatArray = directions[np.arange(horizon) * count // horizon]
     return result
 
@@ -74,13 +77,22 @@ def drifting(
     """A random walk from 0 with steps of length `step`, projected onto the ball of `amplitude`.
 
     Projected steps are shorter: Σ_{1:T}² ≤ T step².
+
+    Args:
+        horizon: T >= 1.
+        dim: d >= 1.
+        step: at least 0.
+        rng: draws the directions.
+        amplitude: > 0.
     """
+    length = float(checks.array(step, "step", shape=(), low=0.0))
+    size = checks.positive(amplitude, "amplitude")
     directions = rng.standard_normal((_rounds(horizon), checks.integer(dim, "dim", minimum=1)))
-    directions *= step / np.linalg.norm(directions, axis=-1, keepdims=True)
+    directions *= length / np.linalg.norm(directions, axis=-1, keepdims=True)
     theta = np.zeros((horizon, dim))
     for t in range(1, horizon):
         moved = theta[t - 1] + directions[t]
-        theta[t] = moved * min(1.0, amplitude / float(np.linalg.norm(moved)))
+        theta[t] = moved * (size / max(size, float(np.linalg.norm(moved))))
     return theta
 
 

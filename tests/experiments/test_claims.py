@@ -1,10 +1,23 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fenchel.experiments import Claim, ClaimError, Outcome, Verdict, at_least, at_most, within
+from fenchel.core import Guarantee, Pathwise, Trace
+from fenchel.core.checks import FloatArray
+from fenchel.experiments import (
+    Claim,
+    ClaimError,
+    Outcome,
+    Verdict,
+    at_least,
+    at_most,
+    bounds_hold,
+    inequalities_hold,
+    within,
+)
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
 GOOD, BAD, OPEN = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE
@@ -94,3 +107,65 @@ def test_a_check_that_raises_or_gives_nothing_names_the_claim() -> None:
         Claim("Auer 2002", "regret is √T", lambda data: True).measure(None)  # type: ignore[arg-type, return-value]
     with pytest.raises(ValueError, match="paper"):
         Claim(" ", "regret is √T", lambda data: at_most(data, 1, 2, 3))
+
+
+# of traces
+
+
+def trace_of(
+    mean: float, *, n: int = 50, sides: tuple[FloatArray, FloatArray] | None = None
+) -> Trace:
+    """Regret around `mean` times a bound of √t, in every round with a spread of 0.1 √t."""
+    rounds = np.array([1, 4, 16])
+    spread = 0.1 * np.random.default_rng(0).normal(size=(n, 1))
+    return Trace(
+        rounds=rounds,
+        regret=(mean + spread - spread.mean()) * np.sqrt(rounds),
+        guarantee=Guarantee(np.sqrt, kind="expected", assumptions="none", reference="a proof"),
+        pathwise=None if sides is None else Pathwise(*sides, "a proof"),
+        label=f"mean {mean}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ([0.5], GOOD),
+        ([0.5, 0.9], GOOD),
+        ([0.5, 1.0], OPEN),
+        ([0.5, 1.1], BAD),  # one is enough
+        ([-3.0, 0.2], GOOD),
+    ],
+)
+def test_bounds_hold_if_each_trace_is_below_its_own(means: list[float], verdict: Verdict) -> None:
+    outcome = bounds_hold([trace_of(mean) for mean in means])
+    assert outcome.verdict is verdict
+    assert outcome.value == pytest.approx(max(means), abs=1e-12)
+    assert outcome.low <= outcome.value <= outcome.high
+
+
+def test_a_bound_is_broken_only_where_it_is_so_for_all_traces_at_once() -> None:
+    # above 1 by more than the error of one trace, by less than that of the worst of a thousand
+    above = trace_of(1 + 2.3 * 0.1 / math.sqrt(50))
+    assert bounds_hold([above]).verdict is BAD
+    assert bounds_hold([above] + [trace_of(0.5)] * 999).verdict is OPEN
+
+
+def test_inequalities_hold_on_every_run_up_to_rounding() -> None:
+    right = np.ones((4, 3))
+    for worst, verdict in ((0.7, GOOD), (1.0, GOOD), (1 + 1e-12, GOOD), (1 + 1e-6, BAD)):
+        left = np.zeros((4, 3))
+        left[2, 1] = worst
+        outcome = inequalities_hold(
+            [trace_of(0.5, n=4, sides=(0 * right, right))] * 2
+            + [trace_of(0.5, n=4, sides=(left, right))]
+        )
+        assert outcome.verdict is verdict
+        assert outcome.low == outcome.value == outcome.high == pytest.approx(worst, rel=1e-15)
+        assert "12 runs" in outcome.detail
+
+
+def test_traces_without_an_inequality_are_named() -> None:
+    sides = np.zeros((4, 3)), np.ones((4, 3))
+    with pytest.raises(ValueError, match=r"traces of mean 0\.2 carry no path-wise inequality"):
+        inequalities_hold([trace_of(0.5, n=4, sides=sides), trace_of(0.2, n=4)])

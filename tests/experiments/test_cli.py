@@ -180,6 +180,7 @@ def test_a_script_does_what_the_command_does(results: Path, capsys: Captured) ->
     assert record["command"].endswith("--preset quick --n-seeds 2")
     out = capsys.readouterr().out
     assert "the mean is between −9 & 9" in out
+    assert "· half of them are <below> & above" in out
     assert "toy_figure.png" in out
     assert script_main(figure, ["--help"]) == 0
     assert "--limit" in capsys.readouterr().out

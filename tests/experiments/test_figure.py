@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fenchel.experiments import (
     Verdict,
     make,
     registry,
+    sweep,
 )
 from fenchel.experiments.figure import command
 
@@ -42,7 +43,7 @@ def test_a_figure_leaves_picture_print_and_record(
     written = json.loads(text)
     assert set(written) == {
         *("name", "title", "paper", "experiment", "preset", "settings", "n_runs", "seconds"),
-        *("commit", "command", "created", "versions", "claims"),
+        *("commit", "command", "created", "versions", "claims", "notes"),
     }
     assert written["settings"] == {
         "n_replications": 5,
@@ -57,7 +58,30 @@ def test_a_figure_leaves_picture_print_and_record(
         {"statement", "paper", "value", "interval", "verdict", "detail"}
     ] * 2
     assert [claim["verdict"] for claim in written["claims"]] == ["reproduced", "reproduced"]
+    data = figure.summarise(sweep(figure.experiment, figure.experiment.settings("quick")))
+    assert written["notes"] == list(figure.notes(data)) == list(record.notes)
+    assert len(written["notes"]) == 2
     assert FigureRecord.from_json(text) == record
+
+
+def test_a_record_of_before_there_were_notes_has_none(
+    figure: Figure[Any, Any, Any], store: Store
+) -> None:
+    record = make(figure, jobs=1, store=store, progress=False)
+    written = json.loads(record.to_json())
+    del written["notes"]
+    assert FigureRecord.from_json(json.dumps(written)) == replace(record, notes=())
+
+
+def test_a_figure_need_not_have_notes(figure: Figure[Any, Any, Any], store: Store) -> None:
+    silent = Figure(
+        **{
+            field.name: getattr(figure, field.name)
+            for field in fields(figure)
+            if field.name != "notes"
+        }
+    )
+    assert make(silent, jobs=1, store=store, progress=False).notes == ()
 
 
 def test_same_data_same_bytes(figure: Figure[Any, Any, Any], store: Store, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def put(store: Store, name: str, *verdicts: Verdict) -> FigureRecord:
             ClaimRecord(f"statement {k} of {name}: 1 < 2", "Lemma", 0.5, (-0.25, 1.0), verdict)
             for k, verdict in enumerate(verdicts)
         ),
+        notes=(f"a note on {name}: 2 > 1", "another <b>note</b>"),
     )
     folder = store.root / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +92,8 @@ def test_every_figure_and_claim_is_on_the_page(store: Store) -> None:
         assert f"../figures/{record.name}.pdf" in page.links
         assert f"#{record.name}" in page.links
         assert record.name in page.ids
-        for claim in record.claims:
-            assert claim.statement in page.text
+        for words in (*(claim.statement for claim in record.claims), *record.notes):
+            assert words in page.text
     for words in ("✓ reproduced", "✗ not reproduced", "? inconclusive", "[−0.25, 1]", "3 min 20 s"):
         assert words in page.text
     assert "0123abc" in page.text

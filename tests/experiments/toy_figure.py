@@ -72,6 +72,10 @@ def large_mean(data: tuple[np.ndarray, float]) -> Outcome:
     return at_least(data[0].mean(), -8.0, 8.0, data[1])
 
 
+def notes(data: tuple[np.ndarray, float]) -> list[str]:
+    return [f"the mean is {data[0].mean():.6f}", "half of them are <below> & above"]
+
+
 EXPERIMENT = Experiment(
     name="toy_runs",
     summary="normal numbers",
@@ -94,6 +98,7 @@ FIGURE = Figure(
         Claim("Toy 1999, Lemma 1", "the mean is between −9 & 9", small_mean),
         Claim("Toy 1999, Theorem 2", "the mean is at least <the limit>", large_mean),
     ],
+    notes=notes,
 )
 
 if __name__ == "__main__":

@@ -106,6 +106,8 @@ LEARNERS: dict[str, Callable[[SEAInstance], Any]] = {
     "OGD": lambda game: OGD(game.dim, **known(game)),
     "AdaGradNorm": lambda game: AdaGradNorm(game.dim, radius=game.radius),
     "OptimisticOMD": lambda game: OptimisticOMD(game.dim, **smooth(game)),
+    "OMD": lambda game: OMD(game.dim, **smooth(game)),
+    "OMD, constant": lambda game: OMD(game.dim, step_size=0.1, **smooth(game)),
     "OptimisticOMD, δ = G²": lambda game: OptimisticOMD(
         game.dim, delta=game.gradient_bound**2, **smooth(game)
     ),
@@ -127,6 +129,7 @@ CURVED: dict[str, Callable[[SEAInstance], Any]] = {
     "OptimisticOMD": lambda game: OptimisticOMD(
         game.dim, strong_convexity=game.strong_convexity, **smooth(game)
     ),
+    "OMD": lambda game: OMD(game.dim, strong_convexity=game.strong_convexity, **smooth(game)),
     "OptimisticOMD, λ small": lambda game: OptimisticOMD(
         game.dim, strong_convexity=game.strong_convexity / 10, **smooth(game)
     ),
@@ -714,7 +717,6 @@ def test_a_learner_told_too_small_a_smoothness_has_no_bound(build: Callable[...,
         OptimisticONS(d, exp_concavity=ALPHA, beta=ALPHA, **SMOOTH),  # above α/2
         OptimisticOMD(d, step_size=0.26, **SMOOTH),  # above 1/(4L)
         OptimisticOMD(d, delta=0.0, **SMOOTH),  # nothing pays for movement
-        OMD(d, **SMOOTH),
         DynamicOptimisticOMD(d, variant="pynol", **SMOOTH),
     ],
     ids=lambda learner: type(learner).__name__,

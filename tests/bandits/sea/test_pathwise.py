@@ -653,6 +653,23 @@ def test_no_inequality_is_claimed_once_a_gradient_is_larger_than_the_bound(
         assert (learner.pathwise() is not None) is proven
 
 
+def test_the_convex_inequality_is_claimed_for_guesses_within_the_bound_alone() -> None:
+    class Far(OptimisticOMD):
+        size: float
+
+        def predict(self, feedback: GradientFeedback) -> FloatArray:
+            return -self.size * feedback.gradients
+
+    for size, proven in ((1.0, True), (3.0, False)):
+        learner = Far(2, radius=1.0, gradient_bound=1.0, smoothness=0.0)
+        learner.size = size
+        learner.reset(R, 10, np.random.default_rng(0))
+        for _ in range(2):
+            g = np.array([[0.6, 0.8], [0.0, 1.0]])
+            learner.update(GradientFeedback(g, LinearLoss(g)))
+        assert (learner.pathwise() is not None) is proven
+
+
 @pytest.mark.parametrize(
     "learner",
     [
