@@ -93,20 +93,21 @@ class Account:
 def _descend_on_ball(
     points: FloatArray, step_sizes: FloatArray, gradients: FloatArray, radius: float
 ) -> FloatArray:
-    """Π(x − η g) for points x (R, N, d), steps η (R, N) and gradients g (R, d)."""
+    """Π(x − η g) for N points x of each replication (R N, d), η (R, N) and gradients g (R, d)."""
     out = np.empty(points.shape)
-    for r in range(points.shape[0]):
-        for n in range(points.shape[1]):
-            eta = step_sizes[r, n]
-            total = 0.0
-            for i in range(points.shape[2]):
-                y = points[r, n, i] - eta * gradients[r, i]
-                out[r, n, i] = y
-                total += y * y
-            if total > radius * radius:
-                scale = radius / np.sqrt(total)
-                for i in range(points.shape[2]):
-                    out[r, n, i] *= scale
+    count, dim = step_sizes.shape[1], points.shape[1]
+    for row in range(points.shape[0]):
+        r = row // count
+        eta = step_sizes[r, row % count]
+        total = 0.0
+        for i in range(dim):
+            y = points[row, i] - eta * gradients[r, i]
+            out[row, i] = y
+            total += y * y
+        if total > radius * radius:
+            scale = radius / np.sqrt(total)
+            for i in range(dim):
+                out[row, i] *= scale
     return out
 
 
@@ -154,12 +155,13 @@ class GradientLearner(Learner):
 
         The gradients g are (R, d).
         """
-        points = x.reshape(len(x), -1, self.dim)
         if self._centred:
-            out = _descend_on_ball(points, step_size, gradients, self.radius)
+            rows = x if x.ndim == 2 else x.reshape(-1, self.dim)
+            out = _descend_on_ball(rows, step_size, gradients, self.radius)
         else:
+            points = x.reshape(len(x), -1, self.dim)
             out = self.domain.project(points - step_size[:, :, None] * gradients[:, None])
-        return out.reshape(x.shape)
+        return out if out.shape == x.shape else out.reshape(x.shape)
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """x_1 is the centre of the domain."""

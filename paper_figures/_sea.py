@@ -71,10 +71,16 @@ class Sized(Protocol):
     def n_replications(self) -> int: ...
 
 
-def play(player: Learner, game: SEAInstance, config: Sized, seed: int) -> pd.DataFrame:
-    n, cuts = config.n_replications, 60
+def play(
+    player: Learner,
+    game: SEAInstance,
+    config: Sized,
+    seed: int,
+    checkpoints: int | Sequence[int] = 60,
+) -> pd.DataFrame:
+    n = config.n_replications
     return run(
-        player, game, config.horizon, n_replications=n, seed=seed, checkpoints=cuts
+        player, game, config.horizon, n_replications=n, seed=seed, checkpoints=checkpoints
     ).to_frame()
 
 

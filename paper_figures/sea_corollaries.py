@@ -51,11 +51,12 @@ from fenchel.paper_figures._sea import curve, learner, levels, play, power, trac
 
 DIM = 5
 MAIN, RIVAL = "optimistic OMD", "OGD"
+SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of the longest horizon
 SETTINGS = {  # name: (title, label of x, values of x)
     "adversarial": ("1 adversarial", "Σ of a round", (0.05, 0.1, 0.2, 0.4, 0.8)),
-    "stochastic": ("2 i.i.d.", "T (shares of the longest)", (0.0625, 0.125, 0.25, 0.5, 1.0)),
+    "stochastic": ("2 i.i.d.", "T", SHARES),
     "corrupted": ("3 corrupted", "share of corrupted rounds", (0.01, 0.02, 0.04, 0.08, 0.16)),
-    "order": ("4 random order", "n = T (shares)", (0.0625, 0.125, 0.25, 0.5, 1.0)),
+    "order": ("4 random order", "n = T", SHARES),
     "drifting": ("5 slow shift", "√ε", (0.003, 0.01, 0.03, 0.1, 0.3)),
     "switching": ("6 switching", "switches c", (1, 4, 16, 64, 256)),
     "rotating": ("7 rotating", "ω", (0.1, 0.3, 1.0, 2.0, 3.14)),
@@ -94,7 +95,7 @@ def cells(settings: Settings) -> list[Config]:
         for name in (MAIN, RIVAL):
             for x in values:
                 T = settings.horizon
-                if setting in ("stochastic", "order"):
+                if values is SHARES:
                     T = int(x * T)
                 configs.append(Config(name, setting, float(x), T, settings.n_replications))
     return configs
@@ -145,14 +146,21 @@ def summarise(results: Results[Settings, Config]) -> Traces:
     return traces
 
 
+def difficulties(traces: Traces, setting: str) -> list[float]:
+    """What the runs of a setting differ in: horizons for SHARES, else as they are listed."""
+    values = SETTINGS[setting][2]
+    return [t.rounds[-1] for t in traces[setting, MAIN]] if values is SHARES else list(values)
+
+
 def draw(traces: Traces) -> Drawing:
     figure, axes = plt.subplots(2, 4, figsize=(14, 7))
-    for ax, (setting, (title, label, x)) in zip(axes.ravel(), SETTINGS.items(), strict=True):
+    for ax, (setting, (title, label, _)) in zip(axes.ravel(), SETTINGS.items(), strict=True):
+        x = difficulties(traces, setting)
+        ax.set_yscale("symlog", linthresh=10.0) if setting in SIGNED else ax.set_yscale("log")
         for name in (MAIN, RIVAL):
             curve(ax, x, traces[setting, name], bound=name == MAIN, label=name)
         ax.set(title=title, xlabel=label)
         levels(ax, x)
-        ax.set_yscale("symlog", linthresh=10.0) if setting in SIGNED else ax.set_yscale("log")
     for ax in axes[:, 0]:
         ax.set_ylabel("regret after T rounds")
     axes[0, 0].plot([], [], "--", color="C0", lw=1, label="bound of optimistic OMD")
@@ -178,12 +186,12 @@ def exponent(setting: str, statement: str, limits: tuple[float, float]) -> Claim
 
 def notes(traces: Traces) -> Sequence[str]:
     lines = []
-    for setting, (title, label, x) in SETTINGS.items():
+    for setting, (title, label, _) in SETTINGS.items():
         values = [
             f"{first.mean()[-1]:.3g} / {second.mean()[-1]:.3g}"
             for first, second in zip(traces[setting, MAIN], traces[setting, RIVAL], strict=True)
         ]
-        at = ", ".join(f"{v:g}" for v in x)
+        at = ", ".join(f"{v:g}" for v in difficulties(traces, setting))
         lines.append(f"{title}, optimistic OMD / OGD at {label} = {at}: {', '.join(values)}")
     return lines
 

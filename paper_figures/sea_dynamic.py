@@ -78,7 +78,8 @@ def build(config: Config) -> tuple[GradientLearner, SEAInstance]:
 
 
 def make_run(config: Config, seed: int) -> pd.DataFrame:
-    return play(*build(config), config, seed)
+    evenly = np.linspace(1, config.horizon, 101).round().astype(int)
+    return play(*build(config), config, seed, checkpoints=evenly.tolist())
 
 
 def summarise(results: Results[Settings, Config]) -> Traces:
@@ -93,6 +94,9 @@ def draw(traces: Traces) -> Drawing:
         curve(axes[1], COUNTS, runs, bound=name in (MAIN, ADER), label=name)
     axes[0].set(xscale="linear", yscale="linear", ylabel="dynamic regret")
     axes[0].set_title(f"{STAGES} stages")
+    axes[0].set_xlim(0, traces[MAIN, STAGES].rounds[-1])
+    axes[0].set_ylim(bottom=0)
+    axes[0].locator_params(axis="x", nbins=5)
     levels(axes[1], COUNTS)
     horizon = traces[MAIN, STAGES].rounds[-1]
     axes[1].set(yscale="log", xlabel="stages", title=f"T = {horizon}")

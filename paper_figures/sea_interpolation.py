@@ -1,13 +1,14 @@
 """Optimistic mirror descent between stochastic and adversarial losses.
 
 Runs:    python paper_figures/sea_interpolation.py [--preset quick|standard|paper]
-Shows:   left, regret/(D √T) of convex optimistic OMD over a grid of noise σ and movement Σ of the
-         means, with level lines of the leading terms 5√2 σ + 5 Σ of its bound; middle, regret
-         against σ without movement and against Σ without noise, with two rivals and the bound
-         (dashed); right, regret against T in the noisiest game.
+Shows:   first, regret/(D √T) of convex optimistic OMD over a grid of noise σ and movement Σ of the
+         means, with level lines of the leading terms 5√2 σ + 5 Σ of its bound; then regret against
+         σ without movement and against Σ without noise, with two rivals and the bound (dashed);
+         last, regret against T in the noisiest game.
 Games:   linear losses ⟨θ_t + ξ_t, x⟩ on the unit ball of ℝ⁵, ξ_t uniform on the sphere of radius σ,
          θ_t = 2 (σ + Σ)/√T e_1 ± (Σ/2) e_1 with alternating sign. The offset is about the hardest
          one: larger means are found sooner, smaller ones cost less. All learners are told G = 1.5.
+         At σ = Σ = 0 all losses are 0, and so is regret.
 Claims:  bound and path-wise inequality hold in all games; regret is linear in σ and in Σ, and grows
          as √T where noise dominates.
 """
@@ -110,7 +111,7 @@ def draw(traces: Traces) -> Drawing:
     axes = grid_of_axes.ravel()
     ax, rows = axes[0], (0.0, *LEVELS)
     horizon = int(traces[MAIN, LEVELS[-1], 0.0][-1].rounds[-1])
-    grid = np.full((len(rows), len(rows)), np.nan)
+    grid = np.zeros((len(rows), len(rows)))
     for i, movement in enumerate(rows):
         for j, sigma in enumerate(rows):
             if sigma + movement > 0:
@@ -137,7 +138,7 @@ def draw(traces: Traces) -> Drawing:
         curve(axes[3], horizons, runs, bound=name == MAIN, label=name)
     levels(axes[3], horizons)
     axes[3].set(yscale="log", xlabel="horizon T", title=f"σ = {LEVELS[-1]}, Σ = 0")
-    axes[1].plot([], [], "--", color="C0", lw=1, label="its bound")
+    axes[1].plot([], [], "--", color="C0", lw=1, label="bound of optimistic OMD")
     for ax in axes[1:]:
         ax.set_ylabel("regret after T rounds")
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)

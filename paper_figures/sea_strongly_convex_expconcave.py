@@ -114,7 +114,7 @@ def summarise(results: Results[Settings, Config]) -> Traces:
 def draw(traces: Traces) -> Drawing:
     figure, axes = plt.subplots(2, 2, figsize=(11, 8.4))
     titles = {
-        "noisy": f"strongly convex, σ = {SIGMA}",
+        "noisy": f"strongly convex, σ = {SIGMA} (dashed: bounds)",
         "stops": "the noise stops after T/64 rounds",
     }
     for ax, (game, title) in zip(axes[0], titles.items(), strict=True):
@@ -135,7 +135,7 @@ def draw(traces: Traces) -> Drawing:
     ax = axes[1, 1]
     for name in CONCAVE:
         traces["exp-concave", name, SIGMA].plot(ax, bound=name == CONCAVE[0], label=name)
-    ax.set(title=f"exp-concave, σ = {SIGMA}", ylabel="")
+    ax.set(title=f"exp-concave, σ = {SIGMA} (dashed: bound of optimistic ONS)", ylabel="")
     ax.set_ylim(top=1e6)
     ax.legend(loc="upper left", ncols=2)
     return figure

@@ -31,17 +31,17 @@ def _aligned(parameter: FloatArray, x: FloatArray) -> FloatArray:
 def _residual_gradients(
     features: FloatArray, targets: FloatArray, points: FloatArray
 ) -> FloatArray:
-    """(1/K) Σ_k a_k (⟨a_k, x⟩ − b_k) for a (R, K, d), b (R, K) at the points x (R, N, d)."""
+    """(1/K) Σ_k a_k (⟨a_k, x⟩ − b_k) for a (R, K, d), b (R, K) at N points x of each, (R N, d)."""
     out = np.zeros(points.shape)
-    size = features.shape[1]
-    for r in range(points.shape[0]):
-        for n in range(points.shape[1]):
-            for k in range(size):
-                residual = -targets[r, k]
-                for i in range(points.shape[2]):
-                    residual += features[r, k, i] * points[r, n, i]
-                for i in range(points.shape[2]):
-                    out[r, n, i] += residual * features[r, k, i] / size
+    count, (size, dim) = points.shape[0] // features.shape[0], features.shape[1:]
+    for row in range(points.shape[0]):
+        r = row // count
+        for k in range(size):
+            residual = -targets[r, k]
+            for i in range(dim):
+                residual += features[r, k, i] * points[row, i]
+            for i in range(dim):
+                out[row, i] += residual * features[r, k, i] / size
     return out
 
 
@@ -121,13 +121,14 @@ class SquaredResiduals(Loss):
     def gradient(self, x: FloatArray) -> FloatArray:
         """(1/K) Σ_k a_k (⟨a_k, x⟩ − b_k)."""
         replications, _, dim = self.features.shape
-        if x.ndim not in (2, 3) or (len(x), x.shape[-1]) != (replications, dim):
+        if x.ndim not in (2, 3) or len(x) != replications or x.shape[-1] != dim:
             raise ValueError(
                 f"x must hold points of the game, shape {(replications, dim)} or "
                 f"{(replications, 'any', dim)}, got {x.shape}"
             )
-        points = x.reshape(replications, -1, dim)
-        return _residual_gradients(self.features, self.targets, points).reshape(x.shape)
+        rows = x if x.ndim == 2 else x.reshape(-1, dim)
+        out = _residual_gradients(self.features, self.targets, rows)
+        return out if x.ndim == 2 else out.reshape(x.shape)
 
     def implicit_step(
         self, center: FloatArray, step_size: FloatArray, radius: float

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.checks import FloatArray
+from ...core.quadratics import quadratic
 from .finite import LeastSquares, SquaredResidualFamily
 from .instance import QuadraticInstance
 from .losses import SquaredResiduals
@@ -56,7 +57,8 @@ class RandomOrder(QuadraticInstance):
     def reset(self, n_replications: int, rng: np.random.Generator) -> None:
         """Start R replications before the first pass."""
         super().reset(n_replications, rng)
-        self._rows = np.arange(n_replications)
+        H, h = self._family.mean_sum(len(self.targets))
+        self._all = np.tile(H, (n_replications, 1, 1)), np.tile(h, (n_replications, 1))
 
     def mean(self, t: int) -> tuple[FloatArray, FloatArray]:
         """Of E F_t = F̄."""
@@ -71,17 +73,19 @@ class RandomOrder(QuadraticInstance):
         if place == 0:
             shape = (self._n_replications, n)
             self._order = self._rng.permuted(np.broadcast_to(np.arange(n), shape), axis=1)
-            self._left = np.full(shape, 1.0)
-        # the weights of D_t: uniform on what is left before this draw
-        self._now = self._left / (n - place)
+            self._hessian, self._linear = (moment.copy() for moment in self._all)
+        else:
+            drawn = self._order[:, place - 1]
+            a, b = self.features[drawn], self.targets[drawn, None]
+            self._hessian -= a[:, :, None] * a[:, None]
+            self._linear -= b * a
+        self._n_left = n - place
         picked = self._order[:, place]
-        self._left[self._rows, picked] = 0.0
-        return SquaredResiduals(self.features[picked][:, None], self.targets[picked][:, None])
+        return SquaredResiduals(self.features[picked, None], self.targets[picked, None])
 
     def _expected(self, x: FloatArray) -> FloatArray:
-        values = x @ self.features.T
-        result: FloatArray = ((0.5 * values**2 - values * self.targets) * self._now).sum(axis=-1)
-        return result
+        # the mean of the losses left before the draw: ½ ⟨x, H x⟩ − ⟨h, x⟩ over their number
+        return quadratic(self._hessian, self._linear, x) / self._n_left
 
     def quantities(self, horizon: Quantity) -> SEAQuantities:
         """See the class docstring."""

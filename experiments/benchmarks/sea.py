@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -92,6 +93,10 @@ def pynol_rates(rounds: int) -> dict[tuple[str, str], float]:
     }
 
 
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def main() -> None:
     """Measure and print."""
     console = Console()
@@ -106,19 +111,21 @@ def main() -> None:
         )
     table = Table(
         title=f"Thousand rounds x replications per CPU second, d = {DIM}, T = {HORIZON:,}",
-        caption="R: replications; PyNOL plays one; ratio: fenchel over PyNOL",
+        caption="R: replications, PyNOL plays one; ratio: fenchel over PyNOL; analytic: PyNOL "
+        "with gradients by formula",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("learner", no_wrap=True)
-    for column in ("R", "fenchel", "PyNOL", "ratio", "PyNOL, analytic", "ratio", "target"):
+    for column in ("R", "fenchel", "PyNOL", "ratio", "target", "analytic", "ratio"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, (_, peer) in LEARNERS.items():
         for n_replications, target in TARGETS.items():
             rate = fenchel_rate(name, n_replications)
-            cells = []
+            cells = [name, str(n_replications), _digits(rate / 1e3)]
             for kind in ("autograd", "analytic"):
                 other = pynol.get((peer, kind))
-                cells += (
-                    ["", ""] if other is None else [f"{other / 1e3:.3g}", f"{rate / other:.3g}"]
-                )
-            table.add_row(name, str(n_replications), f"{rate / 1e3:.3g}", *cells, target)
+                cells += ["", ""] if other is None else map(_digits, (other / 1e3, rate / other))
+                cells += [target] if kind == "autograd" else []
+            table.add_row(*cells)
     console.print(table)
