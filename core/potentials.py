@@ -46,7 +46,9 @@ from .sets import ConvexSet, Simplex
 
 _NEWTON_STEPS = 100  # 3 to 5 are typical, 8 the most seen (K to 10 000, scores of 1e-8 to 1e12)
 _VECTORIZE = 128  # from this size numpy's exp, 5 times as fast as a scalar one, pays for its call
-_FAST = {"reassoc", "contract", "nsz"}  # vectorised sums; nan stays nan
+# Vectorised sums; nan stays nan. Only for loops that write to no array: where one does, whether it
+# is vectorised depends on how far apart the arrays lie in memory, and so would the rounding.
+_FAST = {"reassoc", "contract", "nsz"}
 
 
 @njit(cache=True)
@@ -133,6 +135,29 @@ def _excess(total: float, alpha: float) -> float:
 
 
 @njit(cache=True, fastmath=_FAST, error_model="numpy")
+def _sums_of_powers(shifted: FloatArray, s: float, alpha: float) -> tuple[float, float]:
+    """Σ p(s) and Σ p(s)/u = −d(Σ p)/ds."""
+    rate = 1.0 - alpha
+    total = slope = 0.0
+    for k in range(len(shifted)):
+        x = rate * (s - shifted[k])
+        v = 1.0 / (1.0 + x)  # 1/u
+        p = _power(x, v, alpha)
+        total += p
+        slope += p * v
+    return total, slope
+
+
+@njit(cache=True, error_model="numpy")
+def _powers(shifted: FloatArray, s: float, alpha: float, out: FloatArray) -> None:
+    """out = p(s)."""
+    rate = 1.0 - alpha
+    for k in range(len(shifted)):
+        x = rate * (s - shifted[k])
+        out[k] = _power(x, 1.0 / (1.0 + x), alpha)
+
+
+@njit(cache=True, error_model="numpy")
 def _normalize_powers(z: FloatArray, scale: float, alpha: float, out: FloatArray) -> int:
     """out[r] = argmax of ⟨scale · z[r], p⟩ − ψ(p) for the Tsallis entropy.
 
@@ -140,29 +165,20 @@ def _normalize_powers(z: FloatArray, scale: float, alpha: float, out: FloatArray
     """
     rows, size = z.shape
     shifted = np.empty(size)
-    rate = 1.0 - alpha
     most = _excess(float(size), alpha)  # all p <= 1/K there
     for r in range(rows):
         _shift(z[r], scale, shifted)
         if not _finite(shifted):
             return r
         s = 0.0
-        done = False
         for _ in range(_NEWTON_STEPS):
-            total = 0.0  # Σ p
-            slope = 0.0  # Σ p/u = −d(Σ p)/ds
-            for k in range(size):
-                x = rate * (s - shifted[k])
-                v = 1.0 / (1.0 + x)  # 1/u
-                p = _power(x, v, alpha)
-                out[r, k] = p
-                total += p
-                slope += p * v
-            if done:
-                break
+            total, slope = _sums_of_powers(shifted, s, alpha)
             # Newton on φ: −φ/φ' = ((Σp)^{1−α} − 1)/(1−α) · Σp / Σ(p/u)
             s = min(max(s + _excess(total, alpha) * total / slope, 0.0), most)
-            done = abs(total - 1.0) < 1e-8  # quadratic: the step just made ends below 1e-15
+            if abs(total - 1.0) < 1e-8:  # quadratic: the step just made ends below 1e-15
+                break
+        _powers(shifted, s, alpha, out[r])
+        total = _sum(out[r])
         if not abs(total - 1.0) < 1e-9:
             return r
         for k in range(size):

@@ -47,6 +47,7 @@ from fenchel.experiments import (
     main,
     within,
 )
+from fenchel.experiments.records import number
 from fenchel.paper_figures._sea import curve, learner, levels, play, power, trace
 
 DIM = 5
@@ -188,7 +189,7 @@ def notes(traces: Traces) -> Sequence[str]:
     lines = []
     for setting, (title, label, _) in SETTINGS.items():
         values = [
-            f"{first.mean()[-1]:.3g} / {second.mean()[-1]:.3g}"
+            f"{number(first.mean()[-1])} / {number(second.mean()[-1])}"
             for first, second in zip(traces[setting, MAIN], traces[setting, RIVAL], strict=True)
         ]
         at = ", ".join(f"{v:g}" for v in difficulties(traces, setting))
