@@ -1,6 +1,13 @@
 """What all of fenchel shares: potentials, sets, divergences, the loop, regret, guarantees."""
 
-from .environment import BanditFeedback, Environment, FullFeedback, GradientFeedback, Loss
+from .environment import (
+    BanditFeedback,
+    Environment,
+    FullFeedback,
+    GradientFeedback,
+    Loss,
+    TrajectoryFeedback,
+)
 from .guarantee import Guarantee, Pathwise
 from .interaction import run
 from .learner import Learner
@@ -18,5 +25,6 @@ __all__ = [
     "Loss",
     "Pathwise",
     "Trace",
+    "TrajectoryFeedback",
     "run",
 ]

@@ -72,7 +72,16 @@ class GradientFeedback:
     loss: Loss
 
 
-Feedback: TypeAlias = FullFeedback | BanditFeedback | GradientFeedback
+@dataclass(frozen=True, slots=True)
+class TrajectoryFeedback:
+    """What an episode of an MDP showed: `states`, `actions` and their `losses`, (R, H) each."""
+
+    states: IntArray
+    actions: IntArray
+    losses: FloatArray
+
+
+Feedback: TypeAlias = FullFeedback | BanditFeedback | GradientFeedback | TrajectoryFeedback
 
 
 class Environment(ABC):

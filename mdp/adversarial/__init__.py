@@ -1,0 +1,1 @@
+"""Learners for episodic MDPs with adversarial losses, and the game they play."""
