@@ -173,8 +173,8 @@ class LinearMDP:
         """
         from scipy.optimize import linprog
 
-        A_eq, b_eq = self.flow_constraints()
-        result = linprog(np.ravel(losses), A_eq=A_eq, b_eq=b_eq, method="highs")
+        flow: tuple[Any, FloatArray] = self.flow_constraints()  # scipy's stubs know dense A only
+        result = linprog(np.ravel(losses), A_eq=flow[0], b_eq=flow[1], method="highs")
         if result.x is None:
             raise ArithmeticError(f"the linear program was not solved: {result.message}")
         q = result.x.reshape(self.horizon, self.n_states, self.n_actions)
