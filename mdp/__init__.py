@@ -1,7 +1,9 @@
 """Finite, linear and adversarial MDPs."""
 
+from .adversarial.baselines import FollowTheLeader, UniformPolicy
 from .adversarial.covariance import EmpiricalInverse, ExactCovariance, MatrixGeometricResampling
 from .adversarial.environment import AdversarialMDP
+from .adversarial.oreps import OREPS
 from .adversarial.policy_optimization import (
     DilatedBonusPolicyOptimization,
     LogBarrierPolicyOptimization,
@@ -11,14 +13,17 @@ from .losses import chain_flip, constrained_losses, stochastic_losses
 from .models import LinearMDP, chain, random_linear_mdp, tabular_as_linear
 
 __all__ = [
+    "OREPS",
     "AdversarialMDP",
     "DilatedBonusPolicyOptimization",
     "EmpiricalInverse",
     "ExactCovariance",
+    "FollowTheLeader",
     "LinearMDP",
     "LogBarrierPolicyOptimization",
     "MagnitudeReducedPolicyOptimization",
     "MatrixGeometricResampling",
+    "UniformPolicy",
     "chain",
     "chain_flip",
     "constrained_losses",
