@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .claims import at_most as at_most
     from .claims import bounds_hold as bounds_hold
     from .claims import inequalities_hold as inequalities_hold
+    from .claims import less_regret as less_regret
     from .claims import within as within
     from .errors import ClaimError as ClaimError
     from .errors import InputError as InputError
@@ -43,6 +44,7 @@ _HOME = {
         "at_most",
         "bounds_hold",
         "inequalities_hold",
+        "less_regret",
         "within",
     ],
     "errors": ["ClaimError", "InputError", "RunFailed", "StoreWarning", "SweepInterrupted"],
@@ -75,6 +77,7 @@ __all__ = [  # noqa: RUF022 (the order in which they are used)
     "within",
     "bounds_hold",
     "inequalities_hold",
+    "less_regret",
     "Figure",
     "FigureRecord",
     "ClaimRecord",

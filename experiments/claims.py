@@ -138,3 +138,17 @@ def inequalities_hold(traces: Sequence[Trace]) -> Outcome:
     tightest = max(side.tightest() for side in sides if side is not None)
     detail = f"largest left/right over {sum(len(trace.regret) for trace in traces)} runs"
     return at_most(tightest, tightest, tightest, 1 + 1e-9, detail)
+
+
+def less_regret(first: Trace, second: Trace, detail: str) -> Outcome:
+    """Claims that the first learner's mean final regret is at most the second's (Welch, 95 %)."""
+    import numpy as np
+    from scipy.stats import t as student
+
+    finals = [trace.regret[:, -1] for trace in (first, second)]
+    gap = float(finals[0].mean() - finals[1].mean())
+    parts = [r.var(ddof=1) / len(r) for r in finals]  # 0 where nothing is random
+    spread = sum(part**2 / (len(r) - 1) for part, r in zip(parts, finals, strict=True))
+    freedom = sum(parts) ** 2 / spread if spread > 0 else 1.0
+    half = student.ppf(0.975, freedom) * np.sqrt(sum(parts))
+    return at_most(gap, gap - half, gap + half, 0.0, detail)

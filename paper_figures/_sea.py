@@ -24,7 +24,7 @@ from fenchel.bandits.sea import (
 from fenchel.core import Estimate, Learner, Trace, run
 from fenchel.core.checks import FloatArray
 from fenchel.core.regret import least_squares_slope
-from fenchel.experiments import Outcome, at_most, within
+from fenchel.experiments import Outcome, within
 
 Options: TypeAlias = Callable[[SEAInstance], dict[str, float | str]]
 
@@ -152,16 +152,3 @@ def logarithmic(player: Trace) -> Outcome:
     result = player.estimate(ratio)
     detail = "slope against ln t in (T/4, T] over that in (T/16, T/4]; 2 would be a root"
     return within(result.value, result.low, result.high, 2 / 3, 1.5, detail)
-
-
-def below(first: Trace, second: Trace, detail: str) -> Outcome:
-    """Claims that the first learner's mean final regret is at most the second's (Welch)."""
-    from scipy.stats import t as student
-
-    finals = [run.regret[:, -1] for run in (first, second)]
-    gap = float(finals[0].mean() - finals[1].mean())
-    parts = [r.var(ddof=1) / len(r) for r in finals]  # 0 where nothing is random
-    spread = sum(part**2 / (len(r) - 1) for part, r in zip(parts, finals, strict=True))
-    freedom = sum(parts) ** 2 / spread if spread > 0 else 1.0
-    half = student.ppf(0.975, freedom) * np.sqrt(sum(parts))
-    return at_most(gap, gap - half, gap + half, 0.0, detail)

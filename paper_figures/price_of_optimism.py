@@ -39,9 +39,10 @@ from fenchel.experiments import (
     Results,
     bounds_hold,
     inequalities_hold,
+    less_regret,
     main,
 )
-from fenchel.paper_figures._sea import below, curve, learner, play, trace
+from fenchel.paper_figures._sea import curve, learner, play, trace
 
 DIM = 5
 MAIN, PLAIN, FTRL, OGD = "optimistic OMD", "OMD without optimism", "optimistic FTRL", "OGD"
@@ -219,7 +220,7 @@ FIGURE = Figure(
         Claim(
             "the worst case of M_t = g_{t−1}",
             "alternating means: optimism has a price (regret without it is lower)",
-            lambda traces: below(
+            lambda traces: less_regret(
                 traces["alternating", 0.0, PLAIN],
                 traces["alternating", 0.0, MAIN],
                 "regret without optimism minus regret with it",
@@ -228,7 +229,7 @@ FIGURE = Figure(
         Claim(
             "Chen et al. 2024, small Σ",
             f"means that turn slowly, ω = {SLOW}: optimism pays (regret with it is lower)",
-            lambda traces: below(
+            lambda traces: less_regret(
                 traces["rotating", SLOW, MAIN],
                 traces["rotating", SLOW, PLAIN],
                 "regret with optimism minus regret without it",

@@ -31,9 +31,10 @@ from fenchel.experiments import (
     Results,
     bounds_hold,
     inequalities_hold,
+    less_regret,
     main,
 )
-from fenchel.paper_figures._sea import below, curve, learner, levels, play, trace
+from fenchel.paper_figures._sea import curve, learner, levels, play, trace
 
 DIM, STAGES, NOISE = 10, 10, 0.05 * np.sqrt(3)
 MAIN, PYNOL, ADER, OGD = "two-layer OMD", "Sword++ (PyNOL)", "Ader", "OGD"
@@ -114,7 +115,7 @@ def beats(rival: str) -> Claim[Traces]:
     return Claim(
         "Zhao et al. 2024; Chen et al. 2024, dynamic regret",
         f"on {STAGES} stages two-layer OMD has less dynamic regret than {rival}",
-        lambda traces: below(
+        lambda traces: less_regret(
             traces[MAIN, STAGES], traces[rival, STAGES], "difference of mean final regrets"
         ),
     )

@@ -34,11 +34,11 @@ from fenchel.experiments import (
     at_most,
     bounds_hold,
     inequalities_hold,
+    less_regret,
     main,
     within,
 )
 from fenchel.paper_figures._sea import (
-    below,
     curve,
     learner,
     levels,
@@ -232,7 +232,7 @@ FIGURE = Figure(
         Claim(
             f"{PAPER}, exp-concave",
             "optimistic ONS with the theory's β has less regret than convex optimistic OMD",
-            lambda traces: below(
+            lambda traces: less_regret(
                 traces["exp-concave", CONCAVE[0], SIGMA],
                 traces["exp-concave", "optimistic OMD", SIGMA],
                 "difference of mean final regrets",
@@ -241,7 +241,7 @@ FIGURE = Figure(
         Claim(
             f"{PAPER}, exp-concave, with a practical constant",
             "optimistic ONS with β = 4α has less regret than convex optimistic OMD",
-            lambda traces: below(
+            lambda traces: less_regret(
                 traces["exp-concave", CONCAVE[1], SIGMA],
                 traces["exp-concave", "optimistic OMD", SIGMA],
                 "difference of mean final regrets",

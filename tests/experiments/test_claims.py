@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from fenchel.experiments import (
     at_most,
     bounds_hold,
     inequalities_hold,
+    less_regret,
     within,
 )
 
@@ -169,3 +171,26 @@ def test_traces_without_an_inequality_are_named() -> None:
     sides = np.zeros((4, 3)), np.ones((4, 3))
     with pytest.raises(ValueError, match=r"traces of mean 0\.2 carry no path-wise inequality"):
         inequalities_hold([trace_of(0.5, n=4, sides=sides), trace_of(0.2, n=4)])
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"), [(-0.1, GOOD), (-0.005, OPEN), (0.005, OPEN), (0.1, BAD)]
+)
+def test_less_regret_is_judged_by_the_interval_of_the_difference(
+    gap: float, verdict: Verdict
+) -> None:
+    first, second = trace_of(0.5 + gap), trace_of(0.5, n=40)
+    outcome = less_regret(first, second, "detail")
+    assert outcome.verdict is verdict
+    difference = first.regret[:, -1].mean() - second.regret[:, -1].mean()
+    assert outcome.value == pytest.approx(difference, rel=1e-12)
+    expected = scipy.stats.ttest_ind(first.regret[:, -1], second.regret[:, -1], equal_var=False)
+    low, high = expected.confidence_interval(0.95)
+    assert (outcome.low, outcome.high) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_where_nothing_is_random_the_difference_is_exact() -> None:
+    rounds, regret = np.array([1, 2]), np.array([[1.0, 3.0]] * 3)
+    traces = [Trace(rounds=rounds, regret=regret + shift) for shift in (0.0, 0.5)]
+    outcome = less_regret(*traces, "detail")
+    assert (outcome.low, outcome.value, outcome.high) == (-0.5, -0.5, -0.5)
