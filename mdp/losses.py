@@ -47,10 +47,10 @@ def constrained_losses(
         rng: draws the signs of the gaps, then the coordinates.
         gap: at least 0; gap + level at most ½.
         level: at least 0.
-        n_blocks: of equal lengths, up to one episode.
+        n_blocks: of equal lengths, up to one episode; no more than K are made.
     """
     K = checks.integer(n_episodes, "n_episodes", minimum=1)
-    blocks = checks.integer(n_blocks, "n_blocks", minimum=1)
+    blocks = min(K, checks.integer(n_blocks, "n_blocks", minimum=1))
     height = float(checks.array(level, "level", shape=(), low=0.0, high=0.5))
     signs = np.where(np.arange(K) * blocks // K % 2 == 0, 1.0, -1.0)
     return _bernoulli(model, K, height * signs, gap, 0.5 - height, rng)
@@ -65,7 +65,7 @@ def _bernoulli(
     rng: np.random.Generator,
 ) -> FloatArray:
     K = checks.integer(n_episodes, "n_episodes", minimum=1)
-    size = float(checks.array(gap, "gap", shape=(), low=0.0, high=largest))
+    size = float(checks.array(gap, "gap", shape=(), low=0.0, high=largest * (1 + 1e-12)))
     shape = (model.horizon, model.dim)
     means = 0.5 + size * np.where(rng.random(shape) < 0.5, -1.0, 1.0)
     return (rng.random((K, *shape)) < means + levels[:, None, None]).astype(np.float64)
@@ -76,7 +76,8 @@ def chain_flip(horizon: int, n_episodes: int) -> FloatArray:
 
     Staying on the chain costs 0.55 a layer, all else 0.5. In the last layer the chain costs 0.9 in
     the first quarter of the episodes; then action 1 costs nothing there, action 0 costs 0.6. A
-    learner that has stopped going there has to find out.
+    learner that has stopped going there has to find out. For H <= 6 and 4 episodes or more the best
+    fixed policy goes there; longer chains cost more than their end gives back.
 
     Args:
         horizon: H >= 1.

@@ -105,22 +105,36 @@ class LinearMDP:
             )
         P.flags.writeable = phi.flags.writeable = False
         self.transition, self.features = P, phi
-        residual = self.linear_residual(P[:-1], phi[:-1])
+        # one-hot features, of `tabular_as_linear`, span everything: no need for a large fit
+        one_hot = np.array_equal(phi.reshape(self.horizon, -1, self.dim)[0], np.eye(self.dim))
+        residual = 0.0 if one_hot and (phi == phi[0]).all() else self.linear_residual(P[:-1])
         if residual > 1e-8:
             raise ValueError(
                 f"transition must be linear in features, but the residual of a least-squares fit "
                 f"is {residual:.3g}; take features that span it, such as those of tabular_as_linear"
             )
 
-    def linear_residual(self, values: FloatArray, features: FloatArray | None = None) -> float:
-        """The largest error of the best fit of values (H, S, A, ...) by the features, per layer."""
-        phi = self.features if features is None else features
-        worst = 0.0
-        for Phi, y in zip(phi, values, strict=True):
-            X, Y = Phi.reshape(-1, self.dim), y.reshape(Phi.shape[0] * Phi.shape[1], -1)
-            fit = X @ np.linalg.lstsq(X, Y, rcond=None)[0]
-            worst = max(worst, float(np.abs(fit - Y).max()))
-        return worst
+    def parameters(self, values: FloatArray) -> tuple[FloatArray, float]:
+        """θ of the best linear fit φᵀθ of values in the first layers, and its largest error.
+
+        Args:
+            values: (N, S, A, ...), one entry a layer, for the first N of them.
+
+        Returns:
+            θ (N, d, ...), the shortest where the features leave a choice.
+        """
+        n, pairs = len(values), self.n_states * self.n_actions
+        theta, worst = np.empty((n, self.dim, *values.shape[3:])), 0.0
+        for h in range(n):
+            X, Y = self.features[h].reshape(pairs, self.dim), values[h].reshape(pairs, -1)
+            fit = np.linalg.lstsq(X, Y, rcond=None)[0]
+            worst = max(worst, float(np.abs(X @ fit - Y).max()))
+            theta[h] = fit.reshape(self.dim, *values.shape[3:])
+        return theta, worst
+
+    def linear_residual(self, values: FloatArray) -> float:
+        """The largest error of the best linear fit of values; see `parameters`."""
+        return self.parameters(values)[1]
 
     def uniform_policy(self) -> FloatArray:
         """(H, S, A)."""
@@ -128,7 +142,12 @@ class LinearMDP:
         return np.full(shape, 1 / self.n_actions)
 
     def deterministic(self, actions: IntArray) -> FloatArray:
-        """The policy (H, S, A) that takes actions (H, S)."""
+        """The policy (..., H, S, A) that takes actions (..., H, S)."""
+        if actions.min() < 0 or actions.max() >= self.n_actions:
+            raise ValueError(
+                f"actions must be in [0, {self.n_actions}), got from {actions.min()} to "
+                f"{actions.max()}"
+            )
         return np.eye(self.n_actions)[actions]
 
     def occupancy(self, policy: FloatArray) -> FloatArray:
@@ -143,7 +162,7 @@ class LinearMDP:
 
     def action_values(self, policy: FloatArray, losses: FloatArray) -> FloatArray:
         """Q, (..., H, S, A), of policies (..., H, S, A) with losses (H, S, A)."""
-        policies = self._checked(policy)
+        policies, losses = self._checked(policy), self._checked_losses(losses)
         Q = np.empty_like(policies)
         V = np.zeros((len(policies), self.n_states))
         for h in reversed(range(self.horizon)):
@@ -157,6 +176,7 @@ class LinearMDP:
         Args:
             losses: (H, S, A), of any size: those of one episode, or their sum over many.
         """
+        losses = self._checked_losses(losses)
         actions = np.empty((self.horizon, self.n_states), dtype=np.int64)
         V = np.zeros(self.n_states)
         for h in reversed(range(self.horizon)):
@@ -173,6 +193,7 @@ class LinearMDP:
         """
         from scipy.optimize import linprog
 
+        losses = self._checked_losses(losses)
         flow: tuple[Any, FloatArray] = self.flow_constraints()  # scipy's stubs know dense A only
         result = linprog(np.ravel(losses), A_eq=flow[0], b_eq=flow[1], method="highs")
         if result.x is None:
@@ -198,11 +219,18 @@ class LinearMDP:
         b[self.initial_state] = 1.0
         return csr_array(block_array(blocks)), b
 
+    def _checked_losses(self, losses: FloatArray) -> FloatArray:
+        shape = (self.horizon, self.n_states, self.n_actions)
+        return checks.array(losses, "losses", shape=shape)
+
     def _checked(self, policy: FloatArray) -> FloatArray:
         shape = (self.horizon, self.n_states, self.n_actions)
         policies = checks.array(policy, "policy", low=0.0)
         if policies.shape[-3:] != shape:
-            raise ValueError(f"policy must have shape (..., {shape}), got {policies.shape}")
+            raise ValueError(
+                f"policy must have shape (..., H, S, A) with (H, S, A) = {shape}, got "
+                f"{policies.shape}"
+            )
         if not np.allclose(policies.sum(axis=-1), 1.0, rtol=0, atol=1e-9):
             raise ValueError("policy must be a distribution over actions in each state; normalise")
         return np.ascontiguousarray(policies).reshape(-1, *shape)

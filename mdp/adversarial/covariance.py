@@ -163,6 +163,8 @@ class EmpiricalInverse(Covariance):
 class MatrixGeometricResampling(Covariance):
     """From M copies of a Neumann series of N terms, M N trajectories, and M N more for means.
 
+    For γ <= 3 only: beyond, the series diverges.
+
     Args:
         n_copies: M >= 1. Theory asks for about ln(d H K)/γ² copies and more; the default is 20.
         n_terms: N >= 1; None: ⌈(2/γ) ln(1/(0.1 γ))⌉.
@@ -188,6 +190,10 @@ class MatrixGeometricResampling(Covariance):
         rng: np.random.Generator,
     ) -> tuple[FloatArray, FloatArray]:
         """The mean of the copies, made symmetric, and the frequencies of an independent sample."""
+        if regularization > 3:
+            raise ValueError(
+                f"regularization must be at most 3 for resampling, got {regularization}"
+            )
         M, N = self.n_copies, self.terms(regularization)
         layers = np.arange(model.horizon)
         shape = (*policies.shape[:2], model.dim, model.dim)

@@ -11,6 +11,7 @@ hindsight is that of the MDP with the summed losses, found by dynamic programmin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -135,6 +136,8 @@ class AdversarialMDP(Environment):
                     f"losses must have shape (K, H, S, A) or (K, H, d), got {self._given.shape}"
                 )
             self._check_shape(self._given.shape[1:])
+            if self._given.ndim == 4:
+                _check_range(self._given, 1)
             self.horizon = len(self._given)
         size = model.horizon * model.n_states * model.n_actions
         self._chunk_size = 1 if callable(losses) else max(1, _CHUNK // size)
@@ -150,7 +153,7 @@ class AdversarialMDP(Environment):
             )
 
     def losses(self, k: int) -> FloatArray:
-        """ℓ_k, (H, S, A), for k = 1, 2, ...; not a copy."""
+        """ℓ_k, (H, S, A), for k = 1, 2, ...; read-only."""
         place = k - 1 - self._chunk_start
         if not 0 <= place < len(self._chunk):
             self._chunk_start, place = k - 1, 0
@@ -160,6 +163,8 @@ class AdversarialMDP(Environment):
 
     def _load(self, k: int) -> FloatArray:
         """ℓ of episodes k, k + 1, ..., checked."""
+        if k < 1 or k > (self.horizon or k):
+            raise ValueError(f"k must be at least 1 and at most {self.horizon or 'any'}, got {k}")
         if callable(self._given):
             given = checks.array(self._given(k), f"losses({k})")[None]
             self._check_shape(given.shape[1:])
@@ -167,28 +172,39 @@ class AdversarialMDP(Environment):
             given = self._given[k - 1 : k - 1 + self._chunk_size]
         if given.ndim == 3:
             given = np.einsum("hsad,khd->khsa", self.model.features, given)
-        if given.min() < -1e-9 or given.max() > 1 + 1e-9:
-            outside = np.argwhere((given < -1e-9) | (given > 1 + 1e-9))[0]
-            raise ValueError(
-                f"losses must be in [0, 1], got {given[tuple(outside)]} in episode "
-                f"{k + outside[0]}; rescale them"
-            )
-        return np.ascontiguousarray(np.clip(given, 0.0, 1.0))
+        _check_range(given, k)
+        chunk = np.ascontiguousarray(np.clip(given, 0.0, 1.0))
+        chunk.flags.writeable = False
+        return chunk
 
     @cached_property
-    def linear(self) -> bool:
-        """Whether all losses are known to be linear in the features: not for a function."""
+    def parameter_norm(self) -> float:
+        """A bound on the norms of θ with Q_{k,h}^π = φᵀθ, over all policies, episodes and layers.
+
+        Infinite where the losses are not linear in the features, or are given by a function. With
+        P_h = φᵀν and V_{h+1} ∈ [0, H − h]^S: |θ_j| ≤ |θ_ℓj| + (H − h) max{Σ_s ν_js⁺, Σ_s ν_js⁻}.
+        """
+        m = self.model
         if callable(self._given):
-            return False
+            return math.inf
         if self._given.ndim == 3:
-            return True
-        return self.model.linear_residual(np.moveaxis(self._given, 0, -1)) <= 1e-8
+            largest = np.abs(self._given).max(axis=0)  # (H, d)
+        else:
+            theta, residual = m.parameters(np.moveaxis(self._given, 0, -1))
+            if residual > 1e-8:
+                return math.inf
+            largest = np.abs(theta).max(axis=-1)
+        nu, _ = m.parameters(m.transition[:-1])  # (H − 1, d, S)
+        reach = np.maximum(nu.clip(min=0).sum(axis=-1), (-nu).clip(min=0).sum(axis=-1))
+        largest[:-1] += np.arange(m.horizon - 1, 0, -1)[:, None] * reach
+        return float(np.linalg.norm(largest, axis=-1).max())
 
     def admit(self, learner: Learner) -> None:
         """Refuse a learner of another MDP."""
         model = getattr(learner, "model", self.model)
         if model is not self.model and not (
-            np.array_equal(model.transition, self.model.transition)
+            isinstance(model, LinearMDP)
+            and np.array_equal(model.transition, self.model.transition)
             and np.array_equal(model.features, self.model.features)
             and model.initial_state == self.model.initial_state
         ):
@@ -228,13 +244,27 @@ class AdversarialMDP(Environment):
         Args:
             n_episodes: of the first so many episodes; None: of all K.
         """
-        n = self.horizon if n_episodes is None else n_episodes
-        if n is None or not 1 <= n <= (self.horizon or n):
-            raise ValueError(f"n_episodes must be in [1, {self.horizon}], got {n_episodes}")
+        n = self.horizon
+        if n_episodes is not None:
+            n = checks.integer(n_episodes, "n_episodes", minimum=1)
+        if n is None or n > (self.horizon or n):
+            raise ValueError(
+                f"n_episodes must be in [1, {self.horizon or 'any'}], got {n_episodes}"
+            )
         total = np.zeros((self.model.horizon, self.model.n_states, self.model.n_actions))
         for k in range(1, n + 1):
             total += self.losses(k)
         return self.model.best_policy(total)
+
+
+def _check_range(losses: FloatArray, first: int) -> None:
+    """Of episodes `first`, `first` + 1, ..., (K, H, S, A)."""
+    if losses.min() < -1e-9 or losses.max() > 1 + 1e-9:
+        outside = np.argwhere((losses < -1e-9) | (losses > 1 + 1e-9))[0]
+        raise ValueError(
+            f"losses must be in [0, 1], got {losses[tuple(outside)]} in episode "
+            f"{first + outside[0]}; rescale them"
+        )
 
 
 class BestFixedPolicy(Comparator):
@@ -249,6 +279,9 @@ class BestFixedPolicy(Comparator):
     def observe(self, decision: Action) -> None:
         """Charge ⟨q_k, ℓ_k⟩ for the policies (R, H, S, A) just played."""
         environment, model = self._environment, self._environment.model
+        shape = (len(self._incurred), *self._total.shape)
+        if decision.shape != shape:
+            raise ValueError(f"decision must hold policies, shape {shape}, got {decision.shape}")
         losses = environment.losses(environment._episode)
         row = _charge(decision, model.transition, model.initial_state, losses, self._incurred)
         if row >= 0:

@@ -18,12 +18,13 @@ With Σ̂† exact and n = 1 for the plain estimator, n = 2 for the reduced one,
 
     β >= 4 n η H²,   γ >= 7 η β H²,   and for the entropy ψ also η H <= γ/2 (n = 1), √γ/2 (n = 2).
 
-Then 2 η B_k <= 1/H, and for ‖θ_k‖ <= √d H the expected regret after t of K episodes is at most
+Then 2 η B_k <= 1/H, and if ‖θ_k‖ <= N always, the expected regret after t of K episodes is at most
 
-    (H/η) P + 2e β d H t + 2 γ d H³ t/β + smoothing,
+    (H/η) P + 2e β d H t + 2 γ N² H t/β + smoothing,
 
-with P = ln A and no smoothing for the entropy, P = A ln K and a smoothing of (t/K) H²(1 + 2√d +
-3.5 β/γ) for the log-barrier, whose comparator is moved away from the border of the simplex.
+with P = ln A and no smoothing for the entropy, P = A ln K and a smoothing of (t/K) H (H + 2 N +
+3.5 H β/γ) for the log-barrier, whose comparator is moved away from the border of the simplex. The
+papers take N = √d H; here it is certified for the game, see `AdversarialMDP.parameter_norm`.
 
 References:
     Dai, Luo, Wei, Zimmert. Refined regret for adversarial MDPs with linear function approximation.
@@ -207,6 +208,8 @@ class PolicyOptimization(Learner):
         self.bonus_scale = bonus_scale
         self.regularization = checks.positive(regularization, "regularization", optional=True)
         self.covariance = ExactCovariance() if covariance is None else covariance
+        if not isinstance(self.covariance, Covariance):
+            raise TypeError(f"covariance must be a Covariance, got {covariance!r}")
         self.n_episodes: int | None = None
 
     def theory(self, n_episodes: int) -> tuple[float, float, float]:
@@ -248,7 +251,9 @@ class PolicyOptimization(Learner):
                 self.policies.reshape(-1, n_actions),
             )
         except FloatingPointError:
-            row = np.argwhere(~np.isfinite(self.cumulative_losses))[0, 0]
+            with np.errstate(over="ignore", invalid="ignore"):
+                spreads = np.ptp(self.cumulative_losses, axis=-1)
+            row = np.argwhere(~np.isfinite(spreads))[0, 0]
             raise FloatingPointError(
                 f"replication {row}: the cumulative adjusted losses are not finite; is "
                 f"regularization = {self.tuned.regularization:.3g} too small?"
@@ -279,10 +284,11 @@ class PolicyOptimization(Learner):
         if (
             self.n_episodes is None
             or not isinstance(environment, AdversarialMDP)
-            or not environment.linear
             or not isinstance(self.covariance, ExactCovariance)
+            or environment.parameter_norm == math.inf
         ):
             return None
+        norm = environment.parameter_norm  # N
         H, A, d = self.model.horizon, self.model.n_actions, self.model.dim
         eta, beta, gamma = (
             self.tuned.learning_rate,
@@ -300,13 +306,13 @@ class PolicyOptimization(Learner):
             return None
         K = self.n_episodes
         penalty = A * math.log(K) if barrier else math.log(A)
-        smoothing = H**2 * (1 + 2 * math.sqrt(d) + 3.5 * beta / gamma) / K if barrier else 0.0
-        slope = 2 * math.e * beta * d * H + 2 * gamma * d * H**3 / beta + smoothing
+        smoothing = H * (H + 2 * norm + 3.5 * H * beta / gamma) / K if barrier else 0.0
+        slope = 2 * math.e * beta * d * H + 2 * gamma * norm**2 * H / beta + smoothing
         return Guarantee(
             lambda t: H / eta * penalty + slope * t,
             kind="expected",
-            assumptions=f"action values φᵀθ with ‖θ‖ <= √d H, exact covariance, η = {eta:.3g}, "
-            f"β = {beta:.3g}, γ = {gamma:.3g}",
+            assumptions=f"action values φᵀθ with ‖θ‖ <= {norm:.3g}, exact covariance, "
+            f"η = {eta:.3g}, β = {beta:.3g}, γ = {gamma:.3g}",
             reference=f"{self.reference}; constants derived",
         )
 
