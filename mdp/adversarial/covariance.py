@@ -14,7 +14,8 @@ E = Γ^{−½} (Σ̃ − Σ) Γ^{−½} has norm e < 1, then Γ⁻¹/(1 + e) ⪯
 made symmetric at the end; its expectation is Γ⁻¹ (I − (I − Γ/2)^{N+1}).
 
 The magnitude-reduced estimator also needs a mean under the policy. It is taken under q where that
-is known, and otherwise over as many trajectories again, which are independent of those for Σ̂†.
+is known, and otherwise over as many trajectories again, independent of those for Σ̂†; these are
+drawn for the plain estimator too, which has no use for them.
 
 References:
     Neu, Olkhovskaya. Efficient and robust algorithms for adversarial linear contextual bandits.
@@ -163,7 +164,8 @@ class EmpiricalInverse(Covariance):
 class MatrixGeometricResampling(Covariance):
     """From M copies of a Neumann series of N terms, M N trajectories, and M N more for means.
 
-    For γ <= 3 only: beyond, the series diverges.
+    For γ <= 3 only: beyond, the series diverges. (Practical tuning takes a larger γ where H = 1 or
+    episodes are few.)
 
     Args:
         n_copies: M >= 1. Theory asks for about ln(d H K)/γ² copies and more; the default is 20.

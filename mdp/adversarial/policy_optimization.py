@@ -12,7 +12,8 @@ Episode k, with cumulative adjusted losses C_k (C_1 = 0), learning rate η, pote
     B_k(s, a) = b_k(s, a) + (1 + 1/H) E_{s'} Σ_{a'} π_k(a'|s') B_k(s', a')    (dilated bonus)
     C_{k+1}   = C_k + Q̂_k − B_k
 
-Both estimators have the mean Q_k − γ φᵀ (γ I + Σ)⁻¹ θ_k, where Q_k = φᵀθ_k are the action values.
+With Σ̂† exact both estimators have the mean Q_k − γ φᵀ Σ̂† θ_k, where Q_k = φᵀθ_k are the action
+values.
 
 With Σ̂† exact and n = 1 for the plain estimator, n = 2 for the reduced one, suppose that
 
@@ -172,7 +173,8 @@ class PolicyOptimization(Learner):
     Args:
         model: the MDP.
         tuning: "practical": constants found by search, for which no bound is proven; "theory":
-            those of the proof, with which little is learnt in fewer than millions of episodes.
+            those of the proof, with which little is learnt in fewer than millions of episodes
+            unless H = 1.
         learning_rate: η instead.
         bonus_scale: β instead; 0: no bonus.
         regularization: γ instead.
@@ -252,8 +254,8 @@ class PolicyOptimization(Learner):
             )
         except FloatingPointError:
             with np.errstate(over="ignore", invalid="ignore"):
-                spreads = np.ptp(self.cumulative_losses, axis=-1)
-            row = np.argwhere(~np.isfinite(spreads))[0, 0]
+                scores = self.tuned.learning_rate * np.ptp(self.cumulative_losses, axis=-1)
+            row = np.argwhere(~np.isfinite(scores))[0, 0]
             raise FloatingPointError(
                 f"replication {row}: the cumulative adjusted losses are not finite; is "
                 f"regularization = {self.tuned.regularization:.3g} too small?"
@@ -318,10 +320,10 @@ class PolicyOptimization(Learner):
 
 
 class LogBarrierPolicyOptimization(PolicyOptimization):
-    """Algorithm A of Dai et al.: FTRL with the log-barrier, plain estimator; regret √(A d H⁶ K).
+    """The first algorithm of Dai et al.: FTRL with the log-barrier, plain estimator.
 
-    FTRL with the log-barrier needs no lower bound on the loss estimates, so that γ may be small.
-    Arguments as `PolicyOptimization`.
+    Regret √(A d H⁶ K) up to logarithms. FTRL with the log-barrier needs no lower bound on the loss
+    estimates, so that γ may be small. Arguments as `PolicyOptimization`.
     """
 
     potential = LogBarrier()
@@ -343,10 +345,10 @@ class LogBarrierPolicyOptimization(PolicyOptimization):
 
 
 class MagnitudeReducedPolicyOptimization(PolicyOptimization):
-    """Algorithm B of Dai et al.: exponential weights, magnitude-reduced estimator.
+    """The second algorithm of Dai et al.: exponential weights, magnitude-reduced estimator.
 
-    The estimates are at least −H/√γ where the plain ones can be −H/γ. Regret √(d H⁶ K ln A).
-    Arguments as `PolicyOptimization`.
+    The estimates are at least −H/√γ where the plain ones can be −H/γ. Regret √(d H⁶ K ln A) up to
+    logarithms. Arguments as `PolicyOptimization`.
     """
 
     potential = NegativeEntropy()
@@ -370,7 +372,7 @@ class MagnitudeReducedPolicyOptimization(PolicyOptimization):
 class DilatedBonusPolicyOptimization(PolicyOptimization):
     """The baseline, Luo, Wei, Lee (2021): exponential weights, plain estimator.
 
-    Regret H² (d K)^{2/3}. Arguments as `PolicyOptimization`.
+    Regret H² (d K)^{2/3} up to logarithms. Arguments as `PolicyOptimization`.
     """
 
     potential = NegativeEntropy()
