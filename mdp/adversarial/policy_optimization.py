@@ -132,6 +132,10 @@ def _add_means(
 ) -> None:
     """C += m = H Σ_y measure(y) min{φᵀ Σ̂† φ(y), 0} in one layer."""
     S, A, d = features.shape
+    # all x(·; y) of one y at once, coordinate by coordinate: loops that vectorise as they are
+    by_coordinate = np.ascontiguousarray(features.reshape(S * A, d).T)
+    x = np.empty(S * A)
+    total_of = cumulative.reshape(S * A)
     for s in range(S):
         for a in range(A):
             weight = H * measure[s, a]
@@ -141,13 +145,13 @@ def _add_means(
                     for j in range(d):
                         total += inverse[i, j] * features[s, a, j]
                     work[i] = total
-                for t in range(S):
-                    for b in range(A):
-                        x = 0.0
-                        for i in range(d):
-                            x += features[t, b, i] * work[i]
-                        if x < 0.0:
-                            cumulative[t, b] += weight * x
+                x[:] = 0.0
+                for i in range(d):
+                    w = work[i]
+                    for k in range(S * A):
+                        x[k] += by_coordinate[i, k] * w
+                for k in range(S * A):
+                    total_of[k] += weight * min(x[k], 0.0)
 
 
 @dataclass(frozen=True)
