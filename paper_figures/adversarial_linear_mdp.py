@@ -286,7 +286,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     presets={
         "quick": Settings(first=9, last=13, n_replications=8),
-        "standard": Settings(first=10, last=16, n_replications=16),
+        "standard": Settings(first=10, last=16, n_replications=16, n_environments=10),
         "paper": Settings(first=10, last=20, n_replications=16, n_environments=10),
     },
 )
