@@ -156,8 +156,7 @@ class AdversarialMDP(Environment):
         """ℓ_k, (H, S, A), for k = 1, 2, ...; read-only."""
         place = k - 1 - self._chunk_start
         if not 0 <= place < len(self._chunk):
-            self._chunk_start, place = k - 1, 0
-            self._chunk = self._load(k)
+            self._chunk, self._chunk_start, place = self._load(k), k - 1, 0
         episode: FloatArray = self._chunk[place]
         return episode
 

@@ -721,6 +721,19 @@ def test_episodes_that_there_are_not_have_no_losses(k: int, given_as: str) -> No
         environment.losses(k)
 
 
+@pytest.mark.parametrize("k", [0, 13])
+def test_a_refused_episode_leaves_the_others_as_they_are(k: int) -> None:
+    environment = AdversarialMDP(MODEL, LOSSES)
+    for _ in range(2):  # the second time the first answer must not be taken for that of k
+        environment.losses(1)
+        with pytest.raises(ValueError, match="k must be"):
+            environment.losses(k)
+        with pytest.raises(ValueError, match="k must be"):
+            environment.losses(k)
+        for place in range(12):
+            np.testing.assert_array_equal(environment.losses(place + 1), LOSSES[place])
+
+
 @pytest.mark.parametrize("n_episodes", [0, -1, 13])
 def test_the_best_policy_of_episodes_that_there_are_not_is_refused(n_episodes: int) -> None:
     with pytest.raises(ValueError, match="n_episodes"):
