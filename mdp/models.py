@@ -105,9 +105,7 @@ class LinearMDP:
             )
         P.flags.writeable = phi.flags.writeable = False
         self.transition, self.features = P, phi
-        # one-hot features, of `tabular_as_linear`, span everything: no need for a large fit
-        one_hot = np.array_equal(phi.reshape(self.horizon, -1, self.dim)[0], np.eye(self.dim))
-        residual = 0.0 if one_hot and (phi == phi[0]).all() else self.linear_residual(P[:-1])
+        residual = self.linear_residual(P[:-1])
         if residual > 1e-8:
             raise ValueError(
                 f"transition must be linear in features, but the residual of a least-squares fit "
@@ -127,6 +125,9 @@ class LinearMDP:
         theta, worst = np.empty((n, self.dim, *values.shape[3:])), 0.0
         for h in range(n):
             X, Y = self.features[h].reshape(pairs, self.dim), values[h].reshape(pairs, -1)
+            if np.array_equal(X, np.eye(self.dim)):  # one-hot: a fit would cost (S A)³
+                theta[h] = Y.reshape(theta[h].shape)
+                continue
             fit = np.linalg.lstsq(X, Y, rcond=None)[0]
             worst = max(worst, float(np.abs(X @ fit - Y).max()))
             theta[h] = fit.reshape(self.dim, *values.shape[3:])

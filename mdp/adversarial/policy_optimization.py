@@ -291,10 +291,8 @@ class PolicyOptimization(Learner):
             self.n_episodes is None
             or not isinstance(environment, AdversarialMDP)
             or not isinstance(self.covariance, ExactCovariance)
-            or environment.parameter_norm == math.inf
         ):
             return None
-        norm = environment.parameter_norm  # N
         H, A, d = self.model.horizon, self.model.n_actions, self.model.dim
         eta, beta, gamma = (
             self.tuned.learning_rate,
@@ -309,6 +307,9 @@ class PolicyOptimization(Learner):
             or gamma * slack < 7 * eta * beta * H**2
             or not (barrier or eta * H <= small / 2 * slack)
         ):
+            return None
+        norm = environment.parameter_norm  # N
+        if norm == math.inf:
             return None
         K = self.n_episodes
         penalty = A * math.log(K) if barrier else math.log(A)
