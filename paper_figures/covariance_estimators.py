@@ -78,7 +78,7 @@ def make_run(config: Config, seed: int) -> pd.DataFrame:
         else MatrixGeometricResampling(max(1, W // n_terms), n_terms)
     )
     policies = np.tile(model.uniform_policy(), (config.n_replications, 1, 1, 1))
-    inverses, _ = estimator.estimate(model, policies, gamma, np.random.default_rng(seed))
+    inverses = estimator.inverses(model, policies, gamma, np.random.default_rng(seed))
 
     def covariance(q: FloatArray) -> FloatArray:
         phi = model.features[-1]

@@ -9,13 +9,13 @@ For the occupancy measure q of a policy, per layer,
 E = Γ^{−½} (Σ̃ − Σ) Γ^{−½} has norm e < 1, then Γ⁻¹/(1 + e) ⪯ Σ̂† ⪯ Γ⁻¹/(1 − e).
 `MatrixGeometricResampling` takes M copies of a truncated Neumann series, from M N trajectories,
 
-    Z_0 = I,   Z_n = Z_{n−1} (I − ½ (γ I + φφᵀ)),   Σ̂† = mean over copies of ½ Σ_{n = 0}^N Z_n,
+    Z_0 = I,   Z_n = Z_{n−1} (I − c (γ I + φφᵀ)),   Σ̂† = mean over copies of c Σ_{n = 0}^N Z_n,
 
-made symmetric at the end; its expectation is Γ⁻¹ (I − (I − Γ/2)^{N+1}).
+made symmetric at the end; its expectation is Γ⁻¹ (I − (I − c Γ)^{N+1}). c = ½ where γ <= 1, as in
+the papers; 1/(1 + γ) beyond, which keeps the series from diverging.
 
 The magnitude-reduced estimator also needs a mean under the policy. It is taken under q where that
-is known, and otherwise over as many trajectories again, independent of those for Σ̂†; these are
-drawn for the plain estimator too, which has no use for them.
+is known, and otherwise over as many trajectories again, independent of those for Σ̂†.
 
 References:
     Neu, Olkhovskaya. Efficient and robust algorithms for adversarial linear contextual bandits.
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
@@ -109,36 +110,140 @@ def _add_visits(states: IntArray, actions: IntArray, weight: float, out: FloatAr
             out[r, h, states[r, h], actions[r, h]] += weight
 
 
+@njit(cache=True)
+def _add_squares(phi: FloatArray, weight: float, out: FloatArray) -> None:
+    """out += weight · φφᵀ, lower triangles, (R, H, d, d) for φ (R, H, d)."""
+    for r in range(phi.shape[0]):
+        for h in range(phi.shape[1]):
+            for i in range(phi.shape[2]):
+                scaled = weight * phi[r, h, i]
+                if scaled != 0.0:
+                    for j in range(i + 1):
+                        out[r, h, i, j] += scaled * phi[r, h, j]
+
+
+@njit(cache=True)
+def _invert_all(matrices: FloatArray) -> None:
+    """Positive definite (R, H, d, d), lower triangles, become their inverses."""
+    d = matrices.shape[3]
+    out, work = np.empty((d, d)), np.empty((d, d))
+    for r in range(matrices.shape[0]):
+        for h in range(matrices.shape[1]):
+            _invert(matrices[r, h], work, out)
+            matrices[r, h] = out
+
+
+@njit(cache=True)
+def _next_term(
+    Z: FloatArray, total: FloatArray, phi: FloatArray, regularization: float, step: float
+) -> None:
+    """Z ← Z (I − c (γ I + φφᵀ)) and total += Z, (R, H, d, d)."""
+    d = phi.shape[2]
+    for r in range(phi.shape[0]):
+        for h in range(phi.shape[1]):
+            for i in range(d):
+                along = 0.0
+                for j in range(d):
+                    along += Z[r, h, i, j] * phi[r, h, j]
+                for j in range(d):
+                    Z[r, h, i, j] -= step * (
+                        regularization * Z[r, h, i, j] + along * phi[r, h, j]
+                    )
+                    total[r, h, i, j] += Z[r, h, i, j]
+
+
 class Covariance(ABC):
-    """A way to get at the inverse covariance of a policy."""
+    """A way to get at the inverse covariance of a policy, where states are enumerated."""
 
     @abstractmethod
-    def estimate(
+    def inverses(
         self,
         model: LinearMDP,
         policies: FloatArray,
         regularization: float,
         rng: np.random.Generator,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Σ̂† (R, H, d, d) for policies (R, H, S, A), and the measure (R, H, S, A) for means."""
+    ) -> FloatArray:
+        """Σ̂† (R, H, d, d) for policies (R, H, S, A) and γ > 0."""
+
+    @abstractmethod
+    def measure(
+        self,
+        model: LinearMDP,
+        policies: FloatArray,
+        regularization: float,
+        rng: np.random.Generator,
+    ) -> FloatArray:
+        """What means are taken under, (R, H, S, A): q, or frequencies of a fresh sample."""
 
 
 class ExactCovariance(Covariance):
     """From the occupancy measure, by dynamic programming."""
 
-    def estimate(
+    def inverses(
         self,
         model: LinearMDP,
         policies: FloatArray,
         regularization: float,
         rng: np.random.Generator,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Γ⁻¹ and q."""
-        q = model.occupancy_of(policies)
-        return regularized_inverses(model, q, regularization), q
+    ) -> FloatArray:
+        """Γ⁻¹."""
+        return regularized_inverses(model, model.occupancy_of(policies), regularization)
+
+    def measure(
+        self,
+        model: LinearMDP,
+        policies: FloatArray,
+        regularization: float,
+        rng: np.random.Generator,
+    ) -> FloatArray:
+        """q."""
+        return model.occupancy_of(policies)
 
 
-class EmpiricalInverse(Covariance):
+class SampledCovariance(Covariance):
+    """From trajectories."""
+
+    @abstractmethod
+    def sample_size(self, regularization: float) -> int:
+        """How many trajectories are drawn for Σ̂† with γ, and as many again for means."""
+
+    @abstractmethod
+    def from_features(
+        self, draw: Callable[[], FloatArray], regularization: float, *, largest: float = 1.0
+    ) -> FloatArray:
+        """Σ̂† (R, H, d, d) from the features of trajectories.
+
+        Args:
+            draw: gives those of the next trajectory of each replication, (R, H, d).
+            regularization: γ.
+            largest: a bound on their squared norms.
+        """
+
+    def inverses(
+        self,
+        model: LinearMDP,
+        policies: FloatArray,
+        regularization: float,
+        rng: np.random.Generator,
+    ) -> FloatArray:
+        """Σ̂† from fresh trajectories."""
+        layers = np.arange(model.horizon)
+        return self.from_features(
+            lambda: model.features[layers, *trajectories(model, policies, rng)], regularization
+        )
+
+    def measure(
+        self,
+        model: LinearMDP,
+        policies: FloatArray,
+        regularization: float,
+        rng: np.random.Generator,
+    ) -> FloatArray:
+        """Frequencies in as many trajectories."""
+        return sampled_frequencies(model, policies, self.sample_size(regularization), rng)
+
+
+class EmpiricalInverse(SampledCovariance):
     """From W trajectories, and W more for means.
 
     Args:
@@ -148,28 +253,29 @@ class EmpiricalInverse(Covariance):
     def __init__(self, n_trajectories: int) -> None:
         self.n_trajectories = checks.integer(n_trajectories, "n_trajectories", minimum=1)
 
-    def estimate(
-        self,
-        model: LinearMDP,
-        policies: FloatArray,
-        regularization: float,
-        rng: np.random.Generator,
-    ) -> tuple[FloatArray, FloatArray]:
-        """(γ I + Σ̃)⁻¹ and the frequencies of an independent sample."""
-        first = sampled_frequencies(model, policies, self.n_trajectories, rng)
-        second = sampled_frequencies(model, policies, self.n_trajectories, rng)
-        return regularized_inverses(model, first, regularization), second
+    def sample_size(self, regularization: float) -> int:
+        """W."""
+        return self.n_trajectories
+
+    def from_features(
+        self, draw: Callable[[], FloatArray], regularization: float, *, largest: float = 1.0
+    ) -> FloatArray:
+        """(γ I + Σ̃)⁻¹."""
+        phi = draw()
+        matrices = np.zeros((*phi.shape, phi.shape[-1]))
+        matrices += regularization * np.eye(phi.shape[-1])
+        for n in range(self.n_trajectories):
+            _add_squares(phi if n == 0 else draw(), 1 / self.n_trajectories, matrices)
+        _invert_all(matrices)
+        return matrices
 
 
-class MatrixGeometricResampling(Covariance):
+class MatrixGeometricResampling(SampledCovariance):
     """From M copies of a Neumann series of N terms, M N trajectories, and M N more for means.
-
-    For γ <= 3 only: beyond, the series diverges. (Practical tuning takes a larger γ where H = 1 or
-    episodes are few.)
 
     Args:
         n_copies: M >= 1. Theory asks for about ln(d H K)/γ² copies and more; the default is 20.
-        n_terms: N >= 1; None: ⌈(2/γ) ln(1/(0.1 γ))⌉.
+        n_terms: N >= 1; None: ⌈ln(1/(0.1 γ))/(c γ)⌉, with which the mean is off by 0.1 or less.
     """
 
     def __init__(self, n_copies: int = 20, n_terms: int | None = None) -> None:
@@ -178,41 +284,37 @@ class MatrixGeometricResampling(Covariance):
             checks.integer(n_terms, "n_terms", minimum=1)
         self.n_terms = n_terms
 
-    def terms(self, regularization: float) -> int:
+    def terms(self, regularization: float, *, largest: float = 1.0) -> int:
         """N."""
         if self.n_terms is not None:
             return self.n_terms
-        return max(1, math.ceil(2 / regularization * math.log(10 / regularization)))
+        rate = self.step(regularization, largest=largest) * regularization
+        return max(1, math.ceil(math.log(10 / regularization) / rate))
 
-    def estimate(
-        self,
-        model: LinearMDP,
-        policies: FloatArray,
-        regularization: float,
-        rng: np.random.Generator,
-    ) -> tuple[FloatArray, FloatArray]:
-        """The mean of the copies, made symmetric, and the frequencies of an independent sample."""
-        if regularization > 3:
-            raise ValueError(
-                f"regularization must be at most 3 for resampling, got {regularization}"
-            )
-        M, N = self.n_copies, self.terms(regularization)
-        layers = np.arange(model.horizon)
-        shape = (*policies.shape[:2], model.dim, model.dim)
-        identity = np.broadcast_to(np.eye(model.dim), shape)
-        total = np.zeros(shape)
-        for _ in range(M):
-            Z = identity
-            total += Z
-            for _ in range(N):
-                states, actions = trajectories(model, policies, rng)
-                phi = model.features[layers, states, actions]  # (R, H, d)
-                step = (Z @ phi[..., None]) * phi[..., None, :]
-                Z = (1 - regularization / 2) * Z - step / 2
-                total += Z
-        mean = total / (2 * M)
-        measure = sampled_frequencies(model, policies, M * N, rng)
-        return 0.5 * (mean + np.swapaxes(mean, -1, -2)), measure
+    @staticmethod
+    def step(regularization: float, *, largest: float = 1.0) -> float:
+        """c: ½, or less where γ I + φφᵀ can have a norm above 2 and the series could diverge."""
+        return min(0.5, 1 / (regularization + largest))
+
+    def sample_size(self, regularization: float) -> int:
+        """M N."""
+        return self.n_copies * self.terms(regularization)
+
+    def from_features(
+        self, draw: Callable[[], FloatArray], regularization: float, *, largest: float = 1.0
+    ) -> FloatArray:
+        """The mean of the copies, made symmetric."""
+        M, N = self.n_copies, self.terms(regularization, largest=largest)
+        step = self.step(regularization, largest=largest)
+        phi = draw()
+        identity = np.broadcast_to(np.eye(phi.shape[-1]), (*phi.shape, phi.shape[-1]))
+        total = M * identity
+        for m in range(M):
+            Z = identity.copy()
+            for n in range(N):
+                _next_term(Z, total, phi if m + n == 0 else draw(), regularization, step)
+        mean = step / M * total
+        return 0.5 * (mean + np.swapaxes(mean, -1, -2))
 
 
 def trajectories(

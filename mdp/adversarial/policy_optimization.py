@@ -268,9 +268,9 @@ class PolicyOptimization(Learner):
 
     def update(self, feedback: TrajectoryFeedback) -> None:
         """C_{k+1} = C_k + Q̂_k − B_k."""
-        inverses, measures = self.covariance.estimate(
-            self.model, self.policies, self.tuned.regularization, self._rng
-        )
+        at = self.model, self.policies, self.tuned.regularization, self._rng
+        inverses = self.covariance.inverses(*at)
+        measures = self.covariance.measure(*at) if self.reduced else self.policies  # not read
         _add_adjusted_losses(
             self.cumulative_losses,
             self.policies,

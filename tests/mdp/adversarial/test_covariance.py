@@ -63,10 +63,10 @@ def covariances(model: LinearMDP, q: FloatArray) -> FloatArray:
 def estimate(
     covariance: Any, model: LinearMDP, policies: FloatArray, gamma: float, seed: int = 3
 ) -> tuple[FloatArray, FloatArray]:
-    result: tuple[FloatArray, FloatArray] = covariance.estimate(
-        model, policies, gamma, np.random.default_rng(seed)
-    )
-    return result
+    """Σ̂†, and the measure that the same generator gives next."""
+    rng = np.random.default_rng(seed)
+    inverses = covariance.inverses(model, policies, gamma, rng)
+    return inverses, covariance.measure(model, policies, gamma, rng)
 
 
 def neumann(G: FloatArray, n_terms: int) -> FloatArray:
@@ -97,7 +97,9 @@ def test_exact_covariance_is_the_inverse_of_numpy(model: LinearMDP, gamma: float
 
 def test_exact_covariance_asks_for_no_random_numbers() -> None:
     rng = np.random.default_rng(5)
-    ExactCovariance().estimate(MODEL, random_policies(MODEL, 2), 0.1, rng)
+    policies = random_policies(MODEL, 2)
+    ExactCovariance().inverses(MODEL, policies, 0.1, rng)
+    ExactCovariance().measure(MODEL, policies, 0.1, rng)
     assert rng.bit_generator.state == np.random.default_rng(5).bit_generator.state
 
 
@@ -245,18 +247,28 @@ def test_resampling_converges_to_the_exact_inverse() -> None:
     assert (np.abs(inverses.mean(axis=0) - exact[0]) <= 4.5 * error + truncation).all()
 
 
-@pytest.mark.parametrize("gamma", [2.0, 8.0])
-def test_resampling_is_positive_or_refuses_a_large_regularization(gamma: float) -> None:
-    """‖I − (γ I + φφᵀ)/2‖ > 1 for γ > 3: the series diverges, here to a negative matrix."""
-    try:
-        inverses, _ = estimate(
-            MatrixGeometricResampling(2, 3), MODEL, random_policies(MODEL, 2), gamma
-        )
-    except ValueError as error:
-        assert "regularization" in str(error)  # noqa: PT017  # it may also be well
-        assert gamma > 3
-    else:
-        assert np.linalg.eigvalsh(inverses).min() > 0
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 8.0])
+def test_resampling_is_positive_whatever_the_regularization(gamma: float) -> None:
+    """With c = ½ throughout, ‖I − c (γ I + φφᵀ)‖ > 1 for γ > 3 and the series diverges."""
+    covariance = MatrixGeometricResampling(2, 30)
+    inverses, _ = estimate(covariance, MODEL, random_policies(MODEL, 2), gamma)
+    assert np.linalg.eigvalsh(inverses).min() > 0
+    assert np.linalg.norm(inverses, ord=2, axis=(-2, -1)).max() <= 1 / gamma * (1 + 1e-12)
+    assert covariance.step(gamma) == min(0.5, 1 / (1 + gamma))
+
+
+def test_features_larger_than_one_need_a_smaller_step() -> None:
+    """Σ̂† from features √w φ is that of weighted squares; its mean has the series' formula."""
+    rng, gamma, w, N = np.random.default_rng(7), 0.2, 9.0, 20
+    directions = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    covariance = MatrixGeometricResampling(2, N)
+    c = covariance.step(gamma, largest=w)
+    assert c == 1 / (gamma + w)
+    repeated = np.sqrt(w) * directions[:1]  # (R, H, d) = (1, 1, 3), always the same
+    inverse = covariance.from_features(lambda: repeated[None], gamma, largest=w)[0, 0]
+    G = gamma * np.eye(3) + w * np.outer(directions[0], directions[0])
+    power = np.linalg.matrix_power(np.eye(3) - c * G, N + 1)
+    np.testing.assert_allclose(inverse, np.linalg.inv(G) @ (np.eye(3) - power), atol=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 0.05, 1e-3])
@@ -287,10 +299,14 @@ class Recorded(Covariance):
 
     def __init__(self, inner: Covariance) -> None:
         self.inner = inner
-        self.answers: list[tuple[FloatArray, FloatArray]] = []
+        self.answers: list[FloatArray] = []
 
-    def estimate(self, *arguments: Any, **named: Any) -> tuple[FloatArray, FloatArray]:
-        self.answers.append(self.inner.estimate(*arguments, **named))
+    def inverses(self, *arguments: Any) -> FloatArray:
+        self.answers.append(self.inner.inverses(*arguments))
+        return self.answers[-1]
+
+    def measure(self, *arguments: Any) -> FloatArray:
+        self.answers.append(self.inner.measure(*arguments))
         return self.answers[-1]
 
 
@@ -304,11 +320,10 @@ def test_estimates_know_nothing_of_the_trajectory_played(name: str, kind: Any) -
         learner.act()
         states, actions = rng.integers(4, size=(2, 3)), rng.integers(3, size=(2, 3))
         learner.update(TrajectoryFeedback(states, actions, rng.random((2, 3))))
-    (inverses, measure), *others = covariance.answers
-    assert len(others) == 2
-    for other_inverses, other_measure in others:
-        np.testing.assert_array_equal(inverses, other_inverses)
-        np.testing.assert_array_equal(measure, other_measure)
+    once = 2 if kind is MagnitudeReducedPolicyOptimization else 1  # plain: no means, no sample
+    assert len(covariance.answers) == 3 * once
+    for answer, again in zip(covariance.answers, covariance.answers[once:], strict=False):
+        np.testing.assert_array_equal(answer, again)
 
 
 @every_sample

@@ -444,7 +444,9 @@ def test_dilated_bonuses_tell_the_regret_from_that_of_states(name: str) -> None:
 def test_mean_squared_norm_is_a_trace_of_at_most_the_dimension(name: str) -> None:
     model = MODELS[name]
     pi = policy_by_hand(A_, random_scores(model, 10), ETA)
-    inverses, q = ExactCovariance().estimate(model, pi[None], GAMMA, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    inverses = ExactCovariance().inverses(model, pi[None], GAMMA, rng)
+    q = ExactCovariance().measure(model, pi[None], GAMMA, rng)
     traces = (q[0] * squared_norms(model, inverses[0])).sum(axis=(1, 2))
     sigma = np.einsum("hsa,hsai,hsaj->hij", q[0], model.features, model.features)
     regularised = sigma + GAMMA * np.eye(model.dim)
@@ -538,13 +540,16 @@ def test_rotating_the_features_changes_nothing(kind: Kind) -> None:
 class Given(Covariance):
     """Any symmetric inverses and any measure, unrelated to the policy."""
 
-    def estimate(
+    def inverses(
         self, model: LinearMDP, policies: FloatArray, regularization: float, rng: Any
-    ) -> tuple[FloatArray, FloatArray]:
-        H, S, A, d = model.features.shape
-        rng = np.random.default_rng(16)
-        M = rng.normal(size=(len(policies), H, d, d))
-        return M @ np.swapaxes(M, -1, -2), rng.random((len(policies), H, S, A))
+    ) -> FloatArray:
+        M = np.random.default_rng(16).normal(size=(len(policies), model.horizon, *[model.dim] * 2))
+        return M @ np.swapaxes(M, -1, -2)
+
+    def measure(
+        self, model: LinearMDP, policies: FloatArray, regularization: float, rng: Any
+    ) -> FloatArray:
+        return np.random.default_rng(17).random((len(policies), *model.features.shape[:3]))
 
 
 @every_kind
@@ -554,7 +559,8 @@ def test_means_are_under_the_measure_of_the_covariance(kind: Kind) -> None:
     states, actions = rng.integers(3, size=(5, 4)), rng.integers(2, size=(5, 4))
     losses = rng.random((5, 4))
     pi, change = changes(kind(model, **GIVEN, covariance=Given()), C, states, actions, losses)
-    inverses, measures = Given().estimate(model, np.zeros((5, 1, 1, 1)), 1.0, rng)
+    inverses = Given().inverses(model, np.zeros((5, 1, 1, 1)), 1.0, rng)
+    measures = Given().measure(model, np.zeros((5, 1, 1, 1)), 1.0, rng)
     for r in range(5):
         episode = states[r], actions[r], losses[r]
         Q = estimate_by_hand(model, measures[r], inverses[r], episode, kind is B_)
