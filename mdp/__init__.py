@@ -3,12 +3,14 @@
 from .adversarial.baselines import FollowTheLeader, UniformPolicy
 from .adversarial.covariance import EmpiricalInverse, ExactCovariance, MatrixGeometricResampling
 from .adversarial.environment import AdversarialMDP
+from .adversarial.lazy import ModelSimulator, Simulator
 from .adversarial.oreps import OREPS
 from .adversarial.policy_optimization import (
     DilatedBonusPolicyOptimization,
     LogBarrierPolicyOptimization,
     MagnitudeReducedPolicyOptimization,
 )
+from .adversarial.simulator_free import SimulatorFreeExponentialWeights, SimulatorFreeLogBarrier
 from .losses import chain_flip, constrained_losses, stochastic_losses
 from .models import LinearMDP, chain, random_linear_mdp, tabular_as_linear
 
@@ -23,6 +25,10 @@ __all__ = [
     "LogBarrierPolicyOptimization",
     "MagnitudeReducedPolicyOptimization",
     "MatrixGeometricResampling",
+    "ModelSimulator",
+    "Simulator",
+    "SimulatorFreeExponentialWeights",
+    "SimulatorFreeLogBarrier",
     "UniformPolicy",
     "chain",
     "chain_flip",

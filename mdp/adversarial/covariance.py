@@ -146,9 +146,7 @@ def _next_term(
                 for j in range(d):
                     along += Z[r, h, i, j] * phi[r, h, j]
                 for j in range(d):
-                    Z[r, h, i, j] -= step * (
-                        regularization * Z[r, h, i, j] + along * phi[r, h, j]
-                    )
+                    Z[r, h, i, j] -= step * (regularization * Z[r, h, i, j] + along * phi[r, h, j])
                     total[r, h, i, j] += Z[r, h, i, j]
 
 

@@ -201,6 +201,7 @@ class AdversarialMDP(Environment):
     def admit(self, learner: Learner) -> None:
         """Refuse a learner of another MDP."""
         model = getattr(learner, "model", self.model)
+        model = getattr(model, "model", model)  # that of a simulator
         if model is not self.model and not (
             isinstance(model, LinearMDP)
             and np.array_equal(model.transition, self.model.transition)
@@ -220,8 +221,12 @@ class AdversarialMDP(Environment):
         self._layers = np.arange(self.model.horizon)
 
     def step(self, action: Action) -> TrajectoryFeedback:
-        """Play policies (R, H, S, A); be told a trajectory of each, and the losses on it."""
+        """Play policies (R, H, S, A); be told a trajectory of each, and the losses on it.
+
+        Functions (layer, state) -> (A,), in an object array (R,), are evaluated in all states.
+        """
         m, n = self.model, self._n_replications
+        action = _tabulated(m, action)
         if action.shape != (n, m.horizon, m.n_states, m.n_actions):
             raise ValueError(
                 f"action must hold policies, shape "
@@ -256,6 +261,14 @@ class AdversarialMDP(Environment):
         return self.model.best_policy(total)
 
 
+def _tabulated(model: LinearMDP, policies: Action) -> FloatArray:
+    """Policies (R, H, S, A), of arrays or of functions (layer, state) -> (A,)."""
+    if policies.dtype != object:
+        return policies
+    places = [[(h, s) for s in range(model.n_states)] for h in range(model.horizon)]
+    return np.array([[[policy(h, s) for h, s in row] for row in places] for policy in policies])
+
+
 def _check_range(losses: FloatArray, first: int) -> None:
     """Of episodes `first`, `first` + 1, ..., (K, H, S, A)."""
     if losses.min() < -1e-9 or losses.max() > 1 + 1e-9:
@@ -279,6 +292,7 @@ class BestFixedPolicy(Comparator):
         """Charge ⟨q_k, ℓ_k⟩ for the policies (R, H, S, A) just played."""
         environment, model = self._environment, self._environment.model
         shape = (len(self._incurred), *self._total.shape)
+        decision = _tabulated(model, decision)
         if decision.shape != shape:
             raise ValueError(f"decision must hold policies, shape {shape}, got {decision.shape}")
         losses = environment.losses(environment._episode)

@@ -32,8 +32,9 @@ References:
     ICML 2023.
     Luo, Wei, Lee. Policy optimization in adversarial MDPs: improved exploration via dilated
     bonuses. NeurIPS 2021.
-Differs from the papers: constants of tuning and bound are derived here, theirs were not seen.
-States are enumerated and transitions known, where the papers sample from a simulator.
+Differs from the papers: constants of tuning and bound are derived here, theirs were not seen. With
+a `LinearMDP`, states are enumerated and transitions known; with a `Simulator`, as in the papers,
+neither, and the policies are evaluated where they are asked for (see `lazy`).
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ from numba import njit
 
 from ...core import checks
 from ...core.checks import FloatArray, IntArray
-from ...core.environment import Environment, TrajectoryFeedback
+from ...core.environment import Action, Environment, TrajectoryFeedback
 from ...core.guarantee import Guarantee
 from ...core.learner import Learner
 from ...core.potentials import LogBarrier, NegativeEntropy, SimplexPotential
 from ..models import LinearMDP
-from .covariance import Covariance, ExactCovariance
+from .covariance import Covariance, ExactCovariance, SampledCovariance
 from .environment import AdversarialMDP
+from .lazy import LazyPolicy, Simulator
 
 
 @njit(cache=True)
@@ -171,11 +173,32 @@ class Tuning:
     name: str
 
 
+def optimize(potential: SimplexPotential, cumulative: FloatArray, tuned: Tuning) -> FloatArray:
+    """argmin over p of η ⟨C(s, ·), p⟩ + ψ(p) in each state, for C (R, H, S, A)."""
+    policies, n_actions = np.empty_like(cumulative), cumulative.shape[-1]
+    try:
+        potential.maximize_rows(
+            cumulative.reshape(-1, n_actions),
+            -tuned.learning_rate,
+            policies.reshape(-1, n_actions),
+        )
+    except FloatingPointError:
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = tuned.learning_rate * np.ptp(cumulative, axis=-1)
+        row = np.argwhere(~np.isfinite(scores))[0, 0]
+        raise FloatingPointError(
+            f"replication {row}: the cumulative adjusted losses are not finite; is "
+            f"regularization = {tuned.regularization:.3g} too small?"
+        ) from None
+    return policies
+
+
 class PolicyOptimization(Learner):
     """R copies of one of the algorithms; see the module docstring.
 
     Args:
-        model: the MDP.
+        model: the MDP; or a simulator of it, for one with too many states: `act` then gives
+            functions (see `lazy.LazyPolicy`), and covariances must be sampled.
         tuning: "practical": constants found by search, for which no bound is proven; "theory":
             those of the proof, with which little is learnt in fewer than millions of episodes
             unless H = 1.
@@ -183,10 +206,11 @@ class PolicyOptimization(Learner):
         bonus_scale: β instead; 0: no bonus.
         regularization: γ instead.
         covariance: how Σ̂† is found; None: `ExactCovariance`.
+        n_bonus_samples: next states sampled for each bonus, with a simulator.
 
     Attributes:
         tuned: the parameters, known after `reset`.
-        cumulative_losses: C_k, (R, H, S, A).
+        cumulative_losses: C_k, (R, H, S, A); not with a simulator.
     """
 
     potential: ClassVar[SimplexPotential]
@@ -195,16 +219,19 @@ class PolicyOptimization(Learner):
 
     def __init__(
         self,
-        model: LinearMDP,
+        model: LinearMDP | Simulator,
         *,
         tuning: Literal["theory", "practical"] = "practical",
         learning_rate: float | None = None,
         bonus_scale: float | None = None,
         regularization: float | None = None,
         covariance: Covariance | None = None,
+        n_bonus_samples: int = 1,
     ) -> None:
-        if not isinstance(model, LinearMDP):
-            raise TypeError(f"model must be a LinearMDP, got {model!r}; see tabular_as_linear")
+        if not isinstance(model, LinearMDP | Simulator):
+            raise TypeError(
+                f"model must be a LinearMDP or a Simulator, got {model!r}; see tabular_as_linear"
+            )
         if tuning not in ("theory", "practical"):
             raise ValueError(f'tuning must be "theory" or "practical", got {tuning!r}')
         self.model, self.tuning = model, tuning
@@ -216,6 +243,12 @@ class PolicyOptimization(Learner):
         self.covariance = ExactCovariance() if covariance is None else covariance
         if not isinstance(self.covariance, Covariance):
             raise TypeError(f"covariance must be a Covariance, got {covariance!r}")
+        if isinstance(model, Simulator) and not isinstance(self.covariance, SampledCovariance):
+            raise ValueError(
+                f"covariance must be sampled with a simulator, got {covariance!r}; take "
+                "EmpiricalInverse or MatrixGeometricResampling"
+            )
+        self.n_bonus_samples = checks.integer(n_bonus_samples, "n_bonus_samples", minimum=1)
         self.n_episodes: int | None = None
 
     def theory(self, n_episodes: int) -> tuple[float, float, float]:
@@ -243,31 +276,27 @@ class PolicyOptimization(Learner):
         self.tuned = self.tune(self.n_episodes)
         self._rng = rng
         m = self.model
-        shape = (n_replications, m.horizon, m.n_states, m.n_actions)
-        self.cumulative_losses = np.zeros(shape)
+        if isinstance(m, Simulator):
+            own = self.potential, self.tuned, self.n_bonus_samples
+            self._lazy = [LazyPolicy(m, *own, child) for child in rng.spawn(n_replications)]
+        else:
+            shape = (n_replications, m.horizon, m.n_states, m.n_actions)
+            self.cumulative_losses = np.zeros(shape)
 
-    def act(self) -> FloatArray:
-        """π_k, (R, H, S, A)."""
-        self.policies = np.empty_like(self.cumulative_losses)
-        n_actions = self.model.n_actions
-        try:
-            self.potential.maximize_rows(
-                self.cumulative_losses.reshape(-1, n_actions),
-                -self.tuned.learning_rate,
-                self.policies.reshape(-1, n_actions),
-            )
-        except FloatingPointError:
-            with np.errstate(over="ignore", invalid="ignore"):
-                scores = self.tuned.learning_rate * np.ptp(self.cumulative_losses, axis=-1)
-            row = np.argwhere(~np.isfinite(scores))[0, 0]
-            raise FloatingPointError(
-                f"replication {row}: the cumulative adjusted losses are not finite; is "
-                f"regularization = {self.tuned.regularization:.3g} too small?"
-            ) from None
+    def act(self) -> Action:
+        """π_k, (R, H, S, A); with a simulator R functions (layer, state) -> (A,)."""
+        if isinstance(self.model, Simulator):
+            policies = np.empty(len(self._lazy), dtype=object)
+            policies[:] = self._lazy
+            return policies
+        self.policies = optimize(self.potential, self.cumulative_losses, self.tuned)
         return self.policies
 
     def update(self, feedback: TrajectoryFeedback) -> None:
         """C_{k+1} = C_k + Q̂_k − B_k."""
+        if isinstance(self.model, Simulator):
+            self._update_lazily(feedback)
+            return
         at = self.model, self.policies, self.tuned.regularization, self._rng
         inverses = self.covariance.inverses(*at)
         measures = self.covariance.measure(*at) if self.reduced else self.policies  # not read
@@ -284,6 +313,20 @@ class PolicyOptimization(Learner):
             self.tuned.bonus_scale,
             self.reduced,
         )
+
+    def _update_lazily(self, feedback: TrajectoryFeedback) -> None:
+        assert isinstance(self.covariance, SampledCovariance)
+
+        def draw() -> FloatArray:
+            return np.array([policy.trajectory() for policy in self._lazy])  # (R, H, d)
+
+        gamma = self.tuned.regularization
+        inverses = self.covariance.from_features(draw, gamma)
+        n = self.covariance.sample_size(gamma) if self.reduced else 0
+        sample = np.array([draw() for _ in range(n)]).reshape(n, *inverses.shape[:3])
+        f = feedback
+        for r, policy in enumerate(self._lazy):
+            policy.learn(inverses[r], sample[:, r], f.states[r], f.actions[r], f.losses[r])
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """The bound of the module docstring where its conditions hold; known after `reset`."""
