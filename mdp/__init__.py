@@ -11,11 +11,13 @@ from .adversarial.policy_optimization import (
     MagnitudeReducedPolicyOptimization,
 )
 from .adversarial.simulator_free import SimulatorFreeExponentialWeights, SimulatorFreeLogBarrier
+from .adversarial.uobreps import UOBREPS
 from .losses import chain_flip, constrained_losses, stochastic_losses
 from .models import LinearMDP, chain, random_linear_mdp, tabular_as_linear
 
 __all__ = [
     "OREPS",
+    "UOBREPS",
     "AdversarialMDP",
     "DilatedBonusPolicyOptimization",
     "EmpiricalInverse",

@@ -95,7 +95,7 @@ def build(config: Config) -> PolicyOptimization:
 
 def make_run(config: Config, seed: int) -> pd.DataFrame:
     learner = build(config)
-    game = AdversarialMDP(learner.model, chain_flip(H, config.horizon))
+    game = AdversarialMDP(chain(H), chain_flip(H, config.horizon))
     evenly = np.linspace(1, config.horizon, 101).round().astype(int)
     return run(
         learner,

@@ -4,7 +4,8 @@ Runs:    python paper_figures/simulator_free.py [--preset quick|standard|paper]
 Shows:   left, regret over that of the uniform policy, which is proportional to K, against K, tuned
          for K, mean over environments with 95 % band, with the policy cover of an oracle and the
          learnt one; right, the same at the longest K and without each of the two changes that make
-         the log-barrier's algorithm, oracle cover, a dot an environment. Practical tuning.
+         the log-barrier's algorithm, oracle cover, a dot an environment. Practical tuning. UOB-REPS
+         treats the MDP as a table; its rate is √K and grows with the number of states.
 Games:   random linear MDPs with H = 3, S = 4, A = 3, d = 4, stochastic losses, transitions unknown.
          Environments are others than those the constants were searched on, over more than a hundred
          points for each algorithm (K = 2¹⁴, oracle cover).
@@ -38,6 +39,7 @@ from fenchel.experiments import (
     main,
 )
 from fenchel.mdp import (
+    UOBREPS,
     AdversarialMDP,
     LinearMDP,
     SimulatorFreeExponentialWeights,
@@ -78,7 +80,7 @@ ABLATIONS: dict[str, type[SimulatorFree]] = {
     "both instead": WithBoth,
 }
 COVERS = ("oracle", "learned")
-UNIFORM = "uniform"
+UNIFORM, TABULAR = "uniform", "UOB-REPS (tabular)"
 FIRST_ENVIRONMENT = 100  # the constants were searched on seeds 0, 1, 2
 
 
@@ -111,7 +113,7 @@ def cells(settings: Settings) -> list[Config]:
     horizons = [4**k for k in range(settings.first, settings.last + 1)]
     runs = [(name, cover, K) for K in horizons for name in KINDS for cover in COVERS]
     runs += [(name, "oracle", horizons[-1]) for name in ABLATIONS]
-    runs += [(UNIFORM, "", K) for K in horizons]
+    runs += [(name, "", K) for K in horizons for name in (TABULAR, UNIFORM)]
     return [
         Config(name, cover, FIRST_ENVIRONMENT + i, K, settings.n_replications)
         for name, cover, K in runs
@@ -122,6 +124,8 @@ def cells(settings: Settings) -> list[Config]:
 def build(config: Config, model: LinearMDP) -> Learner:
     if config.learner == UNIFORM:
         return UniformPolicy(model)
+    if config.learner == TABULAR:
+        return UOBREPS(model)
     return (KINDS | ABLATIONS)[config.learner](model, cover=config.cover)  # type: ignore[arg-type]
 
 
@@ -163,14 +167,13 @@ def share(finals: Finals, name: str, cover: str, K: int) -> FloatArray:
 def draw(finals: Finals) -> Drawing:
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
     horizons = horizons_of(finals)
-    for i, name in enumerate(KINDS):
-        for cover, style in zip(COVERS, ("-", "--"), strict=True):
-            mean, low, high = np.array(
-                [interval(share(finals, name, cover, K)) for K in horizons]
-            ).T
-            label = f"{name}, {cover} cover"
-            axes[0].plot(horizons, mean, style, marker="o", ms=3, color=f"C{i}", label=label)
-            axes[0].fill_between(horizons, low, high, color=f"C{i}", alpha=0.12, lw=0)
+    lines = [(name, cover) for name in KINDS for cover in COVERS] + [(TABULAR, "")]
+    for i, (name, cover) in enumerate(lines):
+        mean, low, high = np.array([interval(share(finals, name, cover, K)) for K in horizons]).T
+        look = {"color": f"C{i // 2}", "ls": "--" if cover == "learned" else "-"}
+        label = f"{name}, {cover} cover" if cover else name
+        axes[0].plot(horizons, mean, marker="o", ms=3, label=label, **look)
+        axes[0].fill_between(horizons, low, high, color=look["color"], alpha=0.12, lw=0)
     axes[0].axhline(1.0, color="0.4", lw=1)
     axes[0].set(xscale="log", xlabel="episodes K", ylim=(0, 1.05))
     axes[0].set_ylabel("regret over the uniform policy's")
@@ -185,7 +188,7 @@ def draw(finals: Finals) -> Drawing:
     axes[1].set_yticks(range(len(rows)), [NEW, *ABLATIONS, f"{OLD},\nits own parameters"])
     axes[1].invert_yaxis()
     axes[1].set(xlabel=f"regret over the uniform policy's, K = {K}", xlim=(0, None))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

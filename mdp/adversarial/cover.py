@@ -44,6 +44,10 @@ def squared_norms(features: FloatArray, inverses: FloatArray) -> FloatArray:
     return np.einsum("...hsaj,hsaj->...hsa", along, features)
 
 
+def _inverses(matrices: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(matrices), dtype=np.float64)
+
+
 def optimal_design(
     model: LinearMDP, regularization: float, *, tolerance: float = 0.01
 ) -> tuple[FloatArray, float]:
@@ -63,7 +67,7 @@ def optimal_design(
     gap = np.inf
     for _ in range(_PASSES):
         sigma = ridge + np.einsum("hsa,hsai,hsaj->hij", q, phi, phi)
-        gains = squared_norms(phi, np.linalg.inv(sigma))
+        gains = squared_norms(phi, _inverses(sigma))
         actions, least = model.best_policy(-gains)
         gap = -least - float((q * gains).sum())
         if gap <= tolerance * d * H:
@@ -126,7 +130,7 @@ class LearnedCover:
     def plan(self, index: int) -> FloatArray:
         """The policy for the data so far, (R, H, S, A); kept as number `index` of `policies`."""
         model, H = self.model, self.model.horizon
-        inverses = np.linalg.inv(self.gram)
+        inverses = _inverses(self.gram)
         norms = squared_norms(model.features, inverses).clip(min=0)  # (R, H, S, A)
         Q = np.clip(2 * self.scale * norms - 1, 0, 1) + self.optimism * np.sqrt(norms)
         for h in reversed(range(H)):
@@ -152,6 +156,6 @@ class LearnedCover:
 
 def known_states(model: LinearMDP, covariance: FloatArray, threshold: float) -> BoolArray:
     """Which states are known, (..., H, S), for the cover's covariance (..., H, d, d) and α."""
-    norms = squared_norms(model.features, np.linalg.inv(covariance))
+    norms = squared_norms(model.features, _inverses(covariance))
     known: BoolArray = norms.max(axis=-1) <= threshold
     return known

@@ -24,9 +24,8 @@ Differs from the paper: the mean over a' is exact.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 
     from .policy_optimization import Tuning
 
+State: TypeAlias = Any  # whatever can be hashed: numbers, tuples, ...
+
 
 class Simulator(ABC):
     """An MDP that can be sampled; the action values of all policies are linear in its features.
@@ -47,22 +48,20 @@ class Simulator(ABC):
         horizon: H.
         n_actions: A.
         dim: d.
-        initial_state: s_1. States are whatever can be hashed: numbers, tuples, ...
+        initial_state: s_1. States can be hashed: numbers, tuples, ...
     """
 
     horizon: int
     n_actions: int
     dim: int
-    initial_state: Hashable
+    initial_state: State
 
     @abstractmethod
-    def features(self, layer: int, state: Hashable) -> FloatArray:
+    def features(self, layer: int, state: State) -> FloatArray:
         """φ_h(s, ·), (A, d), norms at most 1, for h = layer + 1."""
 
     @abstractmethod
-    def sample(
-        self, layer: int, state: Hashable, action: int, rng: np.random.Generator
-    ) -> Hashable:
+    def sample(self, layer: int, state: State, action: int, rng: np.random.Generator) -> State:
         """s' ~ P_h(·|s, a)."""
 
 
@@ -78,13 +77,11 @@ class ModelSimulator(Simulator):
         self.horizon, self.n_actions, self.dim = model.horizon, model.n_actions, model.dim
         self.initial_state = model.initial_state
 
-    def features(self, layer: int, state: Hashable) -> FloatArray:
+    def features(self, layer: int, state: State) -> FloatArray:
         """A row of the model's."""
         return self.model.features[layer, state]
 
-    def sample(
-        self, layer: int, state: Hashable, action: int, rng: np.random.Generator
-    ) -> Hashable:
+    def sample(self, layer: int, state: State, action: int, rng: np.random.Generator) -> State:
         """By inversion of the distribution function."""
         return draw(self.model.transition[layer, state, action], rng)
 
@@ -106,7 +103,7 @@ class _Episode:
 
 
 @dataclass
-class _State:
+class _Known:
     """C and Σ_a π_κ B_κ of one state in one layer, for the episodes taken in so far."""
 
     features: FloatArray
@@ -136,27 +133,27 @@ class LazyPolicy:
         self.simulator, self.potential, self.tuned = simulator, potential, tuned
         self.n_samples, self._rng = n_samples, rng
         self._episodes: list[_Episode] = []
-        self._states: list[dict[Hashable, _State]] = [{} for _ in range(simulator.horizon)]
+        self._states: list[dict[State, _Known]] = [{} for _ in range(simulator.horizon)]
 
-    def __call__(self, layer: int, state: Hashable) -> FloatArray:
+    def __call__(self, layer: int, state: State) -> FloatArray:
         """π_k(·|s)."""
         return self._distribution(self._known(layer, state, len(self._episodes)))
 
-    def _distribution(self, known: _State) -> FloatArray:
+    def _distribution(self, known: _Known) -> FloatArray:
         return self.potential.maximizer(-self.tuned.learning_rate * known.cumulative)
 
-    def _known(self, layer: int, state: Hashable, n_episodes: int) -> _State:
+    def _known(self, layer: int, state: State, n_episodes: int) -> _Known:
         """C of the state after at least `n_episodes` episodes."""
         known = self._states[layer].get(state)
         if known is None:
             A = self.simulator.n_actions
-            known = _State(self.simulator.features(layer, state), np.zeros(A))
+            known = _Known(self.simulator.features(layer, state), np.zeros(A))
             self._states[layer][state] = known
         for k in range(len(known.values), n_episodes):
             self._take_in(k, layer, state, known)
         return known
 
-    def _take_in(self, k: int, layer: int, state: Hashable, known: _State) -> None:
+    def _take_in(self, k: int, layer: int, state: State, known: _Known) -> None:
         """C += Q̂ − B of one episode."""
         H, phi, episode = self.simulator.horizon, known.features, self._episodes[k]
         policy = self._distribution(known)

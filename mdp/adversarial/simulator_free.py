@@ -303,7 +303,7 @@ class SimulatorFreeLogBarrier(SimulatorFree):
     A reconstruction. Arguments as `SimulatorFree`.
     """
 
-    potential = LogBarrier()
+    potential: ClassVar[SimplexPotential] = LogBarrier()
     resampling = False
 
     def theory(self, n_episodes: int) -> tuple[float, float, float, float, int]:
@@ -323,7 +323,7 @@ class SimulatorFreeExponentialWeights(SimulatorFree):
     A reconstruction. Arguments as `SimulatorFree`.
     """
 
-    potential = NegativeEntropy()
+    potential: ClassVar[SimplexPotential] = NegativeEntropy()
     resampling = True
 
     def theory(self, n_episodes: int) -> tuple[float, float, float, float, int]:
