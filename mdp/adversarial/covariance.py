@@ -12,7 +12,7 @@ E = Γ^{−½} (Σ̃ − Σ) Γ^{−½} has norm e < 1, then Γ⁻¹/(1 + e) ⪯
     Z_0 = I,   Z_n = Z_{n−1} (I − c (γ I + φφᵀ)),   Σ̂† = mean over copies of c Σ_{n = 0}^N Z_n,
 
 made symmetric at the end; its expectation is Γ⁻¹ (I − (I − c Γ)^{N+1}). c = ½ where γ <= 1, as in
-the papers; 1/(1 + γ) beyond, which keeps the series from diverging.
+the papers; 1/(1 + γ) beyond, which keeps all I − c (γ I + φφᵀ) positive.
 
 The magnitude-reduced estimator also needs a mean under the policy. It is taken under q where that
 is known, and otherwise over as many trajectories again, independent of those for Σ̂†.
@@ -291,7 +291,7 @@ class MatrixGeometricResampling(SampledCovariance):
 
     @staticmethod
     def step(regularization: float, *, largest: float = 1.0) -> float:
-        """c: ½, or less where γ I + φφᵀ can have a norm above 2 and the series could diverge."""
+        """c: ½, or less where γ I + φφᵀ can have a norm above 2."""
         return min(0.5, 1 / (regularization + largest))
 
     def sample_size(self, regularization: float) -> int:

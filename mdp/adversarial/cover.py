@@ -99,9 +99,9 @@ class LearnedCover:
     Args:
         model: gives features, sizes and the first state; the transitions are not used.
         n_replications: R.
-        n_policies: M_0.
-        n_plays: N_0.
-        threshold: α.
+        n_policies: M_0 >= 1.
+        n_plays: N_0 >= 1.
+        threshold: α > 0.
         optimism: ξ >= 0.
 
     Attributes:
@@ -121,7 +121,7 @@ class LearnedCover:
     ) -> None:
         H, S, A, d = model.features.shape
         self.model, self.optimism = model, optimism
-        self.n_episodes = n_policies * n_plays  # K_0
+        self.n_plays, self.n_episodes = n_plays, n_policies * n_plays  # N_0, K_0
         self.scale = self.n_episodes / threshold
         self.policies = np.zeros((n_replications, n_policies, H, S, A))
         self.gram = np.tile(np.eye(d), (n_replications, H, 1, 1))

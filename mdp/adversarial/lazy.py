@@ -12,8 +12,8 @@ for each κ, s and a:
     B_κ(s, a) = b_κ(s, a) + (1 + 1/H) mean over s' of Σ_{a'} π_κ(a'|s') B_κ(s', a').
 
 Each s' needs π_κ(·|s') and thus B_1, ..., B_κ there, and so on to the last layer: where states
-never repeat, episode k takes time of the order of k (n A k)^{H − 1}. What is known of a state is
-kept.
+never repeat, episode k takes time of the order of (n A k)^{H − 1}, and each fresh trajectory for a
+covariance of k (n A k)^{H − 2}. What is known of a state is kept.
 
 References:
     Luo, Wei, Lee. Policy optimization in adversarial MDPs: improved exploration via dilated
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ...core import checks
 from ...core.checks import FloatArray, IntArray
 from ...core.potentials import SimplexPotential
 from ..models import LinearMDP
@@ -43,6 +44,11 @@ State: TypeAlias = Any  # whatever can be hashed: numbers, tuples, ...
 
 class Simulator(ABC):
     """An MDP that can be sampled; the action values of all policies are linear in its features.
+
+    Layers are counted from 0. The episodes of a learner on it are played by hand, as exact regret
+    needs the states enumerated: `(policy,) = learner.act()` for one replication, then
+    `policy(layer, state)` in each state, then `learner.update(TrajectoryFeedback(...))` with states
+    as an object array (1, H). (`AdversarialMDP` plays those on a `ModelSimulator`.)
 
     Attributes:
         horizon: H.
@@ -114,12 +120,15 @@ class _Known:
 class LazyPolicy:
     """π_k of one replication: `policy(layer, state)` is the distribution over actions, (A,).
 
+    It goes along with the learner: after an update it is π_{k+1}.
+
     Args:
         simulator: the MDP.
         potential: ψ.
         tuned: η, β, γ.
         n_samples: n.
         rng: for all that this replication draws.
+        replication: its number, for errors.
     """
 
     def __init__(
@@ -129,9 +138,10 @@ class LazyPolicy:
         tuned: Tuning,
         n_samples: int,
         rng: np.random.Generator,
+        replication: int,
     ) -> None:
         self.simulator, self.potential, self.tuned = simulator, potential, tuned
-        self.n_samples, self._rng = n_samples, rng
+        self.n_samples, self._rng, self._replication = n_samples, rng, replication
         self._episodes: list[_Episode] = []
         self._states: list[dict[State, _Known]] = [{} for _ in range(simulator.horizon)]
 
@@ -140,14 +150,25 @@ class LazyPolicy:
         return self._distribution(self._known(layer, state, len(self._episodes)))
 
     def _distribution(self, known: _Known) -> FloatArray:
-        return self.potential.maximizer(-self.tuned.learning_rate * known.cumulative)
+        scores = -self.tuned.learning_rate * known.cumulative
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(
+                f"replication {self._replication}: the cumulative adjusted losses are not finite; "
+                f"is regularization = {self.tuned.regularization:.3g} too small, or learning_rate "
+                f"= {self.tuned.learning_rate:.3g} too large?"
+            )
+        return self.potential.maximizer(scores)
 
     def _known(self, layer: int, state: State, n_episodes: int) -> _Known:
         """C of the state after at least `n_episodes` episodes."""
         known = self._states[layer].get(state)
         if known is None:
-            A = self.simulator.n_actions
-            known = _Known(self.simulator.features(layer, state), np.zeros(A))
+            shape = self.simulator.n_actions, self.simulator.dim
+            name = f"features({layer}, {state!r})"
+            phi = checks.array(self.simulator.features(layer, state), name, shape=shape)
+            if np.linalg.norm(phi, axis=-1).max() > 1 + 1e-9:
+                raise ValueError(f"{name} must have norms of at most 1, got {phi}; rescale")
+            known = _Known(phi, np.zeros(shape[0]))
             self._states[layer][state] = known
         for k in range(len(known.values), n_episodes):
             self._take_in(k, layer, state, known)

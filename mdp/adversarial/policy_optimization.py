@@ -187,8 +187,9 @@ def optimize(potential: SimplexPotential, cumulative: FloatArray, tuned: Tuning)
             scores = tuned.learning_rate * np.ptp(cumulative, axis=-1)
         row = np.argwhere(~np.isfinite(scores))[0, 0]
         raise FloatingPointError(
-            f"replication {row}: the cumulative adjusted losses are not finite; is "
-            f"regularization = {tuned.regularization:.3g} too small?"
+            f"replication {row}: the cumulative adjusted losses are not finite; is regularization "
+            f"= {tuned.regularization:.3g} too small, or learning_rate = {tuned.learning_rate:.3g} "
+            "too large?"
         ) from None
     return policies
 
@@ -202,11 +203,11 @@ class PolicyOptimization(Learner):
         tuning: "practical": constants found by search, for which no bound is proven; "theory":
             those of the proof, with which little is learnt in fewer than millions of episodes
             unless H = 1.
-        learning_rate: η instead.
-        bonus_scale: β instead; 0: no bonus.
-        regularization: γ instead.
+        learning_rate: η > 0 instead.
+        bonus_scale: β >= 0 instead; 0: no bonus.
+        regularization: γ > 0 instead.
         covariance: how Σ̂† is found; None: `ExactCovariance`.
-        n_bonus_samples: next states sampled for each bonus, with a simulator.
+        n_bonus_samples: next states sampled for each bonus, with a simulator; at least 1.
 
     Attributes:
         tuned: the parameters, known after `reset`.
@@ -278,7 +279,8 @@ class PolicyOptimization(Learner):
         m = self.model
         if isinstance(m, Simulator):
             own = self.potential, self.tuned, self.n_bonus_samples
-            self._lazy = [LazyPolicy(m, *own, child) for child in rng.spawn(n_replications)]
+            children = enumerate(rng.spawn(n_replications))
+            self._lazy = [LazyPolicy(m, *own, child, r) for r, child in children]
         else:
             shape = (n_replications, m.horizon, m.n_states, m.n_actions)
             self.cumulative_losses = np.zeros(shape)

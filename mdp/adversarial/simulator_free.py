@@ -29,31 +29,44 @@ and from the second, with L_h the loss to go and b the bonus, which is 0 in unkn
 Dai et al. (2023) bring the rate of Luo, Wei, Lee (2021) from K^{14/15} to K^{8/9}.
 `SimulatorFreeExponentialWeights` has the entropy and resampling: the older one.
 
+For resampling the features are √w φ and the step is c = min{½, 1/(γ + H)}; as many copies of the
+series are taken as W/2 trajectories allow, and where not even one fits, it has W/2 terms. That is
+so for the practical tuning at all K of practice: Σ̂† is then less than γ alone would allow.
+
 Tuning "theory" has the exponents in K under which all main terms of the regret are of the order of
-the paper's rate, with constants 1: H A W ln K/η, β d K, γ K/β and δ K, and η β/γ² <= 1, which keeps
-the estimates of bonuses from moving a policy too far:
+the paper's rate K^{1−x}, with constants 1. These are, up to powers of H, d and A,
 
-    K^{8/9}:    β = δ = K^{−1/9},   γ = K^{−2/9},   W = γ⁻² = K^{4/9},      η = K^{−4/9}
-    K^{14/15}:  β = δ = K^{−1/15},  γ = K^{−2/15},  W = β⁻² γ⁻³ = K^{8/15}, η = K^{−6/15}
+    W/η          of FTRL, each of whose rounds lasts W episodes
+    β K          of the bonus, at least η K: the bonus pays for the variance of the estimates
+    (γ/β) K      of the bias by γ, of θ̂ and of Λ̂, if bonuses are bounded in known states: β α <= δ
+    δ K          of exploration
+    K/α          of states that are not known
 
-W is what the estimate of Σ̂† takes: γ⁻² for the empirical inverse, ε⁻² γ⁻³ for resampling with an
-additive error ε = β. No bound with constants is proven here, so that there is no guarantee.
+and W is what the estimate of Σ̂† takes: γ⁻² for the empirical inverse, ε⁻² γ⁻³ for resampling with
+an additive error ε, which costs ε K. Exponential weights also need η √(α/(δ γ)) <= 1, so that no
+loss is far below −1/η; the log-barrier does not. Hence
+
+    log-barrier, inverse:      α = d H K^x, δ = K^{−x}, β = K^{−2x}, γ = K^{−3x}, W = K^{6x},
+                               η = K^{−2x} and x = 1/9
+    exponential, resampling:   the same α, δ, β, γ; ε = K^{−x}, W = K^{11x}, η = K^{−3x}, x = 1/15
+
+No bound with constants is proven here, so that there is no guarantee.
 
 References:
     Dai, Luo, Wei, Zimmert. Refined regret for adversarial MDPs with linear function approximation.
     ICML 2023 (the rate K^{8/9}).
     Luo, Wei, Lee. Policy optimization in adversarial MDPs: improved exploration via dilated
     bonuses. NeurIPS 2021 (the rate K^{14/15}).
-Reconstruction: the papers' pseudo-code was not seen. The halves are random, because an adversary
-could tell the first W/2 episodes from the others. After the last full epoch the next policy is
-played without an update.
+Reconstruction: the papers' pseudo-code was not seen, and the exponents are derived from the rates.
+The halves are random, because an adversary could tell the first W/2 episodes from the others. After
+the last full epoch the next policy is played without an update.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -67,18 +80,22 @@ from .covariance import EmpiricalInverse, MatrixGeometricResampling, SampledCova
 from .cover import LearnedCover, known_states, optimal_design, squared_norms
 from .policy_optimization import Tuning, optimize
 
+Parameters: TypeAlias = tuple[float, float, float, float, float, float]
+
 
 @dataclass(frozen=True)
 class SimulatorFreeTuning(Tuning):
-    """The five parameters of a run.
+    """The six parameters of a run.
 
     Attributes:
         exploration: δ in [0, 1].
         epoch_length: W >= 2, even.
+        known_threshold: α > 0.
     """
 
     exploration: float
     epoch_length: int
+    known_threshold: float
 
 
 class SimulatorFree(Learner):
@@ -88,17 +105,19 @@ class SimulatorFree(Learner):
         model: gives features, sizes and the first state; its transitions are used by the oracle
             cover alone.
         tuning: "practical": constants found by search; "theory": constants 1, with which hardly
-            anything is learnt in fewer than millions of episodes.
-        learning_rate: η instead.
-        bonus_scale: β instead; 0: no bonus.
-        regularization: γ instead.
+            anything is learnt in fewer than millions of episodes. Of the cover it sets α alone.
+        learning_rate: η > 0 instead.
+        bonus_scale: β >= 0 instead; 0: no bonus.
+        regularization: γ > 0 instead.
         exploration: δ instead, in [0, 1].
-        epoch_length: W instead, even.
+        epoch_length: W >= 2 instead, even.
+        known_threshold: α > 0 instead. States that no policy reaches more often than about d H/α
+            may stay unknown, and are then played uniformly throughout.
         cover: "learned" in the first K_0 episodes, or "oracle": an optimal design over occupancy
             measures, found with the transitions, K_0 = 0.
-        cover_size: M_0 = N_0 of the learned cover; None: ⌈K^{1/3}⌉, so that K_0 is about K^{2/3}.
+        cover_size: M_0 = N_0 >= 1 of the learned cover; None: ⌈K^{1/3}⌉, so that K_0 is about
+            K^{2/3}. Not used by the oracle's.
         cover_optimism: ξ >= 0 of the learned cover; theory asks for d H √ln K.
-        known_threshold: α > 0; None: 20 d.
 
     Attributes:
         tuned: the parameters, known after `reset`.
@@ -119,19 +138,19 @@ class SimulatorFree(Learner):
         regularization: float | None = None,
         exploration: float | None = None,
         epoch_length: int | None = None,
+        known_threshold: float | None = None,
         cover: Literal["learned", "oracle"] = "learned",
         cover_size: int | None = None,
         cover_optimism: float = 0.3,
-        known_threshold: float | None = None,
     ) -> None:
         if not isinstance(model, LinearMDP):
-            raise TypeError(f"model must be a LinearMDP, got {model!r}; see tabular_as_linear")
+            raise TypeError(f"model must be a LinearMDP, got {model!r}; pass one")
         for value, name, choices in (
             (tuning, "tuning", ("theory", "practical")),
             (cover, "cover", ("learned", "oracle")),
         ):
             if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}; pass one")
         self.model, self.tuning, self.cover = model, tuning, cover
         self.learning_rate = checks.positive(learning_rate, "learning_rate", optional=True)
         self.bonus_scale = _optional_real(bonus_scale, "bonus_scale", math.inf)
@@ -146,15 +165,14 @@ class SimulatorFree(Learner):
             checks.integer(cover_size, "cover_size", minimum=1)
         self.cover_size = cover_size
         self.cover_optimism = float(checks.array(cover_optimism, "cover_optimism", shape=(), low=0))
-        threshold = checks.positive(known_threshold, "known_threshold", optional=True)
-        self.known_threshold = 20.0 * model.dim if threshold is None else threshold
+        self.known_threshold = checks.positive(known_threshold, "known_threshold", optional=True)
 
-    def theory(self, n_episodes: int) -> tuple[float, float, float, float, int]:
-        """η, β, γ, δ, W with constants 1, for K episodes."""
+    def theory(self, n_episodes: int) -> Parameters:
+        """η, β, γ, δ, W, α with constants 1, for K episodes."""
         raise NotImplementedError
 
-    def practical(self, n_episodes: int) -> tuple[float, float, float, float, int]:
-        """η, β, γ, δ, W found by search, for K episodes."""
+    def practical(self, n_episodes: int) -> Parameters:
+        """η, β, γ, δ, W, α found by search, for K episodes."""
         raise NotImplementedError
 
     def covariance(self) -> SampledCovariance:
@@ -176,15 +194,16 @@ class SimulatorFree(Learner):
             self.regularization,
             self.exploration,
             self.epoch_length,
+            self.known_threshold,
         )
         rule = self.theory if self.tuning == "theory" else self.practical
-        eta, beta, gamma, delta, W = (
+        eta, beta, gamma, delta, W, alpha = (
             own if own is not None else value
             for own, value in zip(given, rule(n_episodes), strict=True)
         )
         overridden = any(own is not None for own in given)
         name = self.tuning + (", overridden" if overridden else "")
-        return SimulatorFreeTuning(eta, beta, gamma, name, delta, int(W))
+        return SimulatorFreeTuning(eta, beta, gamma, name, delta, _even(W), alpha)
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """C_1 = 0 and nothing known, for R replications; `horizon` is K."""
@@ -207,18 +226,23 @@ class SimulatorFree(Learner):
             self._start(policy[None, None], sigma + np.eye(m.dim) / K)
         else:
             size = self.cover_size or math.ceil(K ** (1 / 3))
+            if self.cover_size is not None and size**2 >= K:
+                raise ValueError(
+                    f"cover_size must have a square below the horizon {K}, got {size}; the cover "
+                    "takes so many episodes"
+                )
             self._learning = LearnedCover(
                 m,
                 n_replications,
                 n_policies=size,
                 n_plays=size,
-                threshold=self.known_threshold,
+                threshold=self.tuned.known_threshold,
                 optimism=self.cover_optimism,
             )
 
     def _start(self, policies: FloatArray, covariance: FloatArray) -> None:
         """The epochs, with the policies of the cover (R or 1, M, H, S, A) and its covariance."""
-        known = known_states(self.model, covariance, self.known_threshold)
+        known = known_states(self.model, covariance, self.tuned.known_threshold)
         self.known = np.broadcast_to(known, self.cumulative_losses.shape[:3])
         self._cover, self._learning = policies, None
         self._begin_epoch()
@@ -239,7 +263,7 @@ class SimulatorFree(Learner):
     def act(self) -> FloatArray:
         """The policies of this episode, (R, H, S, A)."""
         if self._learning is not None:
-            index, play = divmod(self._episode, self._learning.policies.shape[1])
+            index, play = divmod(self._episode, self._learning.n_plays)
             return self._learning.plan(index) if play == 0 else self._learning.policies[:, index]
         k, policies = self._episode, self.policies.copy()
         rows = self._explores[:, k].nonzero()[0]
@@ -306,15 +330,16 @@ class SimulatorFreeLogBarrier(SimulatorFree):
     potential: ClassVar[SimplexPotential] = LogBarrier()
     resampling = False
 
-    def theory(self, n_episodes: int) -> tuple[float, float, float, float, int]:
-        """η = K^{−4/9}, β = δ = K^{−1/9}, γ = K^{−2/9}, W = K^{4/9}."""
-        K = float(n_episodes)
-        return K ** (-4 / 9), K ** (-1 / 9), K ** (-2 / 9), K ** (-1 / 9), _even(K ** (4 / 9))
+    def theory(self, n_episodes: int) -> Parameters:
+        """η = β = K^{−2/9}, γ = K^{−3/9}, δ = K^{−1/9}, W = K^{6/9}, α = d H K^{1/9}."""
+        size, K = self.model.dim * self.model.horizon, float(n_episodes)
+        small = K ** (-2 / 9)
+        return small, small, K ** (-3 / 9), K ** (-1 / 9), K ** (6 / 9), size * K ** (1 / 9)
 
-    def practical(self, n_episodes: int) -> tuple[float, float, float, float, int]:
-        """Those of theory times 80 (η), 0.01 (β), 0.03 (γ), 0.1 (δ) and 1 (W)."""
-        eta, beta, gamma, delta, W = self.theory(n_episodes)
-        return 80 * eta, 0.01 * beta, 0.03 * gamma, 0.1 * delta, W
+    def practical(self, n_episodes: int) -> Parameters:
+        """Those of theory times 10 (η), 0.03 (β), 0.1 (γ), 0.1 (δ), 0.12 (W) and 2 (α)."""
+        eta, beta, gamma, delta, W, alpha = self.theory(n_episodes)
+        return 10 * eta, 0.03 * beta, 0.1 * gamma, 0.1 * delta, 0.12 * W, 2 * alpha
 
 
 class SimulatorFreeExponentialWeights(SimulatorFree):
@@ -326,15 +351,16 @@ class SimulatorFreeExponentialWeights(SimulatorFree):
     potential: ClassVar[SimplexPotential] = NegativeEntropy()
     resampling = True
 
-    def theory(self, n_episodes: int) -> tuple[float, float, float, float, int]:
-        """η = K^{−6/15}, β = δ = K^{−1/15}, γ = K^{−2/15}, W = K^{8/15}."""
-        K = float(n_episodes)
-        return K ** (-6 / 15), K ** (-1 / 15), K ** (-2 / 15), K ** (-1 / 15), _even(K ** (8 / 15))
+    def theory(self, n_episodes: int) -> Parameters:
+        """η = γ = K^{−3/15}, β = K^{−2/15}, δ = K^{−1/15}, W = K^{11/15}, α = d H K^{1/15}."""
+        size, K = self.model.dim * self.model.horizon, float(n_episodes)
+        small, beta, delta = K ** (-3 / 15), K ** (-2 / 15), K ** (-1 / 15)
+        return small, beta, small, delta, K ** (11 / 15), size * K ** (1 / 15)
 
-    def practical(self, n_episodes: int) -> tuple[float, float, float, float, int]:
-        """Those of theory times 80 (η), 0.01 (β), 0.01 (γ), 0.1 (δ) and 2 (W)."""
-        eta, beta, gamma, delta, W = self.theory(n_episodes)
-        return 80 * eta, 0.01 * beta, 0.01 * gamma, 0.1 * delta, 2 * W
+    def practical(self, n_episodes: int) -> Parameters:
+        """Those of theory times 12 (η), 0.02 (β), 0.02 (γ), 0.1 (δ), 0.3 (W) and 2 (α)."""
+        eta, beta, gamma, delta, W, alpha = self.theory(n_episodes)
+        return 12 * eta, 0.02 * beta, 0.02 * gamma, 0.1 * delta, 0.3 * W, 2 * alpha
 
 
 def _even(x: float) -> int:

@@ -201,6 +201,30 @@ def test_states_that_never_repeat_are_evaluated_where_they_are_visited(
     assert len(later) < 200  # trajectories, samples, and the two bonuses of s_1
 
 
+@every_kind
+def test_numbers_and_features_that_cannot_be_are_named(kind: Any) -> None:
+    learner = kind(Drift(), **GIVEN, covariance=EmpiricalInverse(2))
+    learner.reset(2, 10, np.random.default_rng(0))
+    told = np.empty((2, 2), dtype=object)
+    for row in told:
+        row[:] = [(0.5, 0.5), (0.1, 0.2)]
+    losses = np.array([[0.0, 0.0], [0.0, math.inf]])
+    learner.update(TrajectoryFeedback(told, np.zeros((2, 2), dtype=np.int64), losses))
+    first, second = learner.act()
+    assert np.isfinite(first(1, (0.1, 0.2))).all()
+    with pytest.raises(FloatingPointError, match="replication 1"):
+        second(1, (0.1, 0.2))
+
+    class Long(Drift):
+        def features(self, layer: int, state: Any) -> FloatArray:
+            return 9 * super().features(layer, state)
+
+    learner = kind(Long(), **GIVEN, covariance=EmpiricalInverse(2))
+    learner.reset(1, 10, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="norms of at most 1"):
+        learner.act()[0](0, (0.5, 0.5))
+
+
 def test_a_simulator_needs_samples_and_a_game_of_the_same_model() -> None:
     model = random_linear_mdp(2, 3, 2, 2, seed=0)
     for covariance in (None, ExactCovariance()):
