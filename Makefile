@@ -43,7 +43,7 @@ bench-peers: .venv-peers/.done
 
 .venv/.base: pyproject.toml constraints.txt
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(PIP) --editable ".[deep]"
 	touch $@
 
 .venv/.test: .venv/.base

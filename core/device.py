@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def _torch() -> Any:
+def require_torch() -> Any:
+    """PyTorch, or a ModuleNotFoundError that says how to install it."""
     try:
         import torch
     except ModuleNotFoundError as error:
@@ -35,7 +36,7 @@ def resolve(device: str | torch.device = "auto") -> torch.device:
         ValueError: unknown name, or CUDA (or that index) is asked for and absent.
         ModuleNotFoundError: PyTorch is not installed.
     """
-    torch = _torch()
+    torch = require_torch()
     name = str(device)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,7 +61,7 @@ def dtype(value: str | torch.dtype = "float32") -> torch.dtype:
         ValueError: anything else.
         ModuleNotFoundError: PyTorch is not installed.
     """
-    torch = _torch()
+    torch = require_torch()
     for known in (torch.float32, torch.float64):
         if value is known or f"torch.{value}" == str(known):
             return known

@@ -1,4 +1,4 @@
-"""Optimal transport (torch): costs, discrete solvers, sparse plans, learned maps. Still empty.
+"""Optimal transport (torch): costs, entropic and exact plans, divergences, maps.
 
 The folder bears the import name of POT. When the root of the repository is on `sys.path`, a plain
 `import ot` arrives here; it is handed over to the installed POT, so that it means POT everywhere.
@@ -28,3 +28,23 @@ def _hand_over_to_pot() -> None:
 
 if __name__ == "ot":
     _hand_over_to_pot()
+else:
+    from ..core.device import require_torch
+
+    require_torch()
+
+    from . import costs
+    from .divergences import DivergenceResult, sinkhorn_divergence
+    from .maps import EntropicMap, entropic_map
+    from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn
+
+    __all__ = [
+        "ConvergenceWarning",
+        "DivergenceResult",
+        "EntropicMap",
+        "SinkhornResult",
+        "costs",
+        "entropic_map",
+        "sinkhorn",
+        "sinkhorn_divergence",
+    ]

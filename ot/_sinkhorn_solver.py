@@ -355,10 +355,17 @@ def newton(problem: DenseProblem, G: Tensor, progress: Progress) -> tuple[Tensor
     since = len(progress.history)
     F = problem.rows(G)
     P, inverse_a = problem.plan(F, G), 1 / problem.safe_a
+    least, best = math.inf, G
     for _ in range(_NEWTON_STEPS):
         columns = P.sum(dim=0)
         r = problem.b - columns
-        if not progress.note(r.abs().sum()):
+        go_on = progress.note(r.abs().sum())
+        if progress.error < least:
+            least, best = progress.error, G
+        elif least < _FLOOR[G.dtype]:  # rounding
+            progress.stalled, G = True, best
+            break
+        if not go_on:
             break
         progress.watch(since, _FLOOR[G.dtype])
         goal = min(0.3, math.sqrt(progress.error)) * progress.error
@@ -421,10 +428,10 @@ def _armijo(
     """t and P e^{t x} with enough of a rise of the dual; 0 where rounding allows none."""
     slope = float(r @ x)
     step = min(1.0, _STRIDE / max(float(x.abs().max()), 1e-30))
-    linear = float(problem.b @ x)
+    smallest, linear = 1e-8 * step, float(problem.b @ x)
     rounding = 10 * torch.finfo(x.dtype).eps
     scale = x
-    while step > 1e-8:
+    while step > smallest:
         scale = P @ torch.exp(step * x)
         ratio = _scaled(scale, scale * inverse_a, 1.0, problem.zeros_a)
         rise = step * linear - float(problem.a @ torch.log(ratio))

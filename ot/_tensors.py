@@ -61,6 +61,8 @@ def together(**arrays: Any) -> tuple[dict[str, Tensor | None], Origin]:
     for name, tensor in converted.items():
         if tensor is None:
             continue
+        if tensor.is_complex():
+            raise TypeError(f"{name} must be real, got {tensor.dtype}; take its real part")
         if tensor.is_floating_point() and tensor.dtype != dtype:
             raise ValueError(
                 f"{name} must have the dtype of {first[0]}, {dtype}, got {tensor.dtype}; convert it"
@@ -92,7 +94,11 @@ def _from_numpy(value: Any, name: str) -> Tensor:
         raise TypeError(f"{name} must be an array of real numbers, got {value!r:.80}; convert it")
     if array.dtype.kind in "iu":
         array = array.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    elif array.dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} must be float32 or float64, got {array.dtype}; convert it")
+    if not (array.flags.c_contiguous and array.flags.writeable):  # torch warns, or refuses
+        array = array.copy()
+    return torch.from_numpy(array)
 
 
 def require_shape(tensor: Tensor, name: str, shape: tuple[int | None, ...], meaning: str) -> None:

@@ -48,6 +48,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..core import checks
+from ..core.checks import FloatArray
 from . import costs
 from ._sinkhorn_solver import (
     DenseProblem,
@@ -295,6 +296,40 @@ def sinkhorn(
     return _result(given, epsilons, solved, float(tolerance), differentiate == "plan")
 
 
+def symmetric_sinkhorn(
+    x: Array,
+    a: Array | None = None,
+    *,
+    cost: str | costs.Cost = "sqeuclidean",
+    epsilon: float | FloatArray | Tensor,
+    tolerance: float = 1e-6,
+    max_iterations: int = 20_000,
+    chunk_size: int | None = None,
+) -> SinkhornResult:
+    """`sinkhorn` from a cloud to itself, f = g up to the error; see `divergences`.
+
+    Args:
+        x: points (..., n, d).
+        a: weights (..., n); None: 1/n each.
+        cost: symmetric.
+        epsilon: ε, one a problem or one for all.
+        tolerance: of the marginal error.
+        max_iterations: sweeps.
+        chunk_size: as in `sinkhorn`.
+    """
+    given = _arguments(x, x, a, a, costs.get(cost), None, chunk_size)
+    epsilons = torch.as_tensor(epsilon, dtype=given.a.dtype, device=given.a.device)
+    epsilons = epsilons.expand(given.batch)
+    solved = []
+    for problem in given.problems(epsilons):
+        progress = Progress(tolerance, max_iterations)
+        with torch.no_grad():
+            start = 0.5 * problem.rows(torch.zeros_like(problem.b))
+            G = symmetric_sweeps(problem, start, progress)
+            solved.append(_finished(problem, progress, problem.rows(G), G))
+    return _result(given, epsilons, solved, tolerance, with_plan=False)
+
+
 def _arguments(
     x: Array | None,
     y: Array | None,
@@ -404,6 +439,13 @@ def _finished(problem: Problem, progress: Progress, F: Tensor, G: Tensor) -> _So
             f"the potentials are not finite at epsilon = {problem.epsilon:.3g}; take a larger "
             "epsilon or float64"
         )
+    for weights, potential, extend in (
+        (problem.a, F, problem.rows),
+        (problem.b, G, problem.columns),
+    ):
+        empty = weights == 0
+        if bool(empty.any()):
+            potential[empty] = extend(G if potential is F else F)[empty]
     first, second = (problem.a.double() @ F.double(), problem.b.double() @ G.double())
     shift = ((second - first) / 2).to(F.dtype)
     F, G = F + shift, G - shift
