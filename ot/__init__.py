@@ -35,6 +35,7 @@ else:
 
     from . import costs
     from .divergences import DivergenceResult, sinkhorn_divergence
+    from .exact import ExactPlan, exact_plan, exact_plan_1d
     from .maps import EntropicMap, entropic_map
     from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn
 
@@ -42,9 +43,12 @@ else:
         "ConvergenceWarning",
         "DivergenceResult",
         "EntropicMap",
+        "ExactPlan",
         "SinkhornResult",
         "costs",
         "entropic_map",
+        "exact_plan",
+        "exact_plan_1d",
         "sinkhorn",
         "sinkhorn_divergence",
     ]

@@ -24,6 +24,7 @@ The error is that of the columns, ‖b − Pᵀ1‖_1: rows are exact where it i
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ _PATIENCE = 20  # sweeps to the end that are worth waiting for
 _LARGE = 1 << 18  # entries of P beyond which sweeps cost more than looks at them
 _STALLS = 4  # looks without a better error, in rounding's reach, that end the solve
 _FLOOR = {torch.float32: 3e-4, torch.float64: 1e-10}  # errors that may be rounding's
-_MAX_RELAXATION, _RELAXED_LOOKS = 1.98, 10
+_MAX_RELAXATION, _RELAXED_LOOKS = 1.998, 10
 _NEWTON_STEPS, _CONJUGATE_STEPS = 100, 500
 _STRIDE = 20.0  # largest |t x_j|: e^{t x} stays in range
 
@@ -180,13 +181,15 @@ def _soft_minimum(cost: Tensor, potential: Tensor, kappa: float, dim: int) -> Te
 
 @dataclass
 class Progress:
-    """What a solve did: sweeps and steps of conjugate gradients, and the errors on the way."""
+    """What a solve did: sweeps, steps of conjugate gradients, and errors on the way and when."""
 
     tolerance: float
     limit: int
     iterations: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     stalled: bool = False
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def error(self) -> float:
@@ -196,6 +199,7 @@ class Progress:
     def note(self, error: Tensor) -> bool:
         """Keep an error; whether to go on."""
         self.history.append((self.iterations, float(error)))
+        self.seconds.append(time.perf_counter() - self.started)
         return self.error > self.tolerance and self.iterations < self.limit and not self.stalled
 
     def watch(self, since: int, floor: float) -> None:
@@ -312,7 +316,7 @@ class _Relaxation:
     """ω: 1 until the rate ρ of plain sweeps has settled, then 2/(1 + √(1 − ρ)).
 
     Relaxed sweeps have the rate ω − 1. Where they turn out slower, λ, the ρ that was found was too
-    small: it is (λ + ω − 1)²/(λ ω²). Where they do not converge, ω = 1 for good.
+    small: it is (λ + ω − 1)²/(λ ω²). Where errors grow tenfold, 2 − ω is doubled.
     """
 
     def __init__(self, progress: Progress, allowed: bool) -> None:
@@ -330,14 +334,15 @@ class _Relaxation:
             now, before = _rate(history[-half:]), _rate(history[-2 * half : -half])
             if 0.3 < now < 1 and abs(now - before) <= 0.2 * (1 - now):
                 rate = now
-        elif history[-1][1] > history[0][1]:
-            self.omega, self.allowed = 1.0, False
+        elif not history[-1][1] <= 10 * history[0][1]:
+            self.omega = max(1.0, 2 - 2 * (2 - self.omega))
+            self.since = len(self.progress.history)
         else:
             seen = _rate(history[-_RELAXED_LOOKS:])
-            if seen > self.omega - 1 + 0.1 * (2 - self.omega):
-                rate = min((seen + self.omega - 1) ** 2 / (seen * self.omega**2), 0.9999)
+            if self.omega - 1 + 0.1 * (2 - self.omega) < seen < 1:
+                rate = (seen + self.omega - 1) ** 2 / (seen * self.omega**2)
         if rate > 0.0:
-            self.omega = min(2 / (1 + math.sqrt(1 - rate)), _MAX_RELAXATION)
+            self.omega = min(2 / (1 + math.sqrt(max(1 - rate, 0.0))), _MAX_RELAXATION)
             self.since = len(self.progress.history)
         return self.omega
 

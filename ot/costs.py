@@ -203,8 +203,14 @@ class PNorm(TranslationCost):
 def _dual_map(z: Tensor, p: float) -> Tensor:
     """∇ ½ ‖z‖_p² = ‖z‖_p · sign(z) (|z|/‖z‖_p)^{p−1}; 0 at 0."""
     size = _norm(z, p)[..., None]
-    unit = z.abs() / torch.where(size > 0, size, torch.ones_like(size))
-    return size * torch.sign(z) * unit ** (p - 1)
+    return size * _signed_power(z / torch.where(size > 0, size, torch.ones_like(size)), p - 1)
+
+
+def _signed_power(z: Tensor, exponent: float) -> Tensor:
+    """sign(z) |z|^exponent, with gradient 0 at 0 even where it is infinite, for exponents < 1."""
+    nonzero = z != 0
+    power = torch.where(nonzero, z, torch.ones_like(z)).abs() ** exponent
+    return torch.where(nonzero, torch.sign(z) * power, torch.zeros_like(z))
 
 
 @dataclass(frozen=True)
@@ -230,11 +236,11 @@ class PNormPower(TranslationCost):
 
     def gradient(self, z: Tensor) -> Tensor:
         """sign(z) |z|^{p−1}."""
-        return torch.sign(z) * z.abs() ** (self.p - 1)
+        return _signed_power(z, self.p - 1)
 
     def conjugate_gradient(self, w: Tensor) -> Tensor:
         """sign(w) |w|^{q−1}, 1/p + 1/q = 1."""
-        return torch.sign(w) * w.abs() ** (1 / (self.p - 1))
+        return _signed_power(w, 1 / (self.p - 1))
 
 
 @dataclass(frozen=True)

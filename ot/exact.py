@@ -371,14 +371,11 @@ def _staircase(p: FloatArray, q: FloatArray) -> tuple[IntArray, IntArray, FloatA
 
     From cell (0, 0), the next is below where the row is used up first, else to the right.
     """
-    total = p.sum()
-    n, m = len(p), len(q)
-    ends = np.concatenate(  # long doubles: equal sums are equal numbers, however they are reached
-        [np.cumsum(w[:-1], dtype=np.longdouble).astype(float) for w in (p, q)]
-    )
+    # in long doubles, so that equal sums are equal numbers, however they are reached
+    ends = np.concatenate([np.cumsum(w[:-1], dtype=np.longdouble) for w in (p, q)])
     order = np.argsort(ends, kind="stable")
-    down = order < n - 1
+    down = order < len(p) - 1
     i, j = (np.concatenate([[0], np.cumsum(step)]) for step in (down, ~down))
+    total = p.sum(dtype=np.longdouble)
     borders = np.concatenate([[0.0], np.minimum(ends[order], total), [total]])
-    assert len(i) == n + m - 1
-    return i, j, np.diff(borders)
+    return i, j, np.diff(borders).astype(float)

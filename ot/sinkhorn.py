@@ -89,6 +89,7 @@ class SinkhornResult:
             rounding does not allow a smaller error.
         epsilon: ε.
         history: for each problem the pairs (iterations, error) seen at the last level of ε.
+        seconds: for each problem the time from the start of its solve to each of these.
     """
 
     f: Any
@@ -99,6 +100,7 @@ class SinkhornResult:
     status: Any
     epsilon: Any
     history: list[list[tuple[int, float]]]
+    seconds: list[list[float]]
     _problem: _Given = field(repr=False)
     _plan: Tensor | None = field(repr=False)
 
@@ -439,11 +441,11 @@ def _finished(problem: Problem, progress: Progress, F: Tensor, G: Tensor) -> _So
             f"the potentials are not finite at epsilon = {problem.epsilon:.3g}; take a larger "
             "epsilon or float64"
         )
-    for weights, potential, extend in (
+    for mass, potential, extend in (
         (problem.a, F, problem.rows),
         (problem.b, G, problem.columns),
     ):
-        empty = weights == 0
+        empty = mass == 0
         if bool(empty.any()):
             potential[empty] = extend(G if potential is F else F)[empty]
     first, second = (problem.a.double() @ F.double(), problem.b.double() @ G.double())
@@ -496,6 +498,7 @@ def _result(
         status=statuses[0] if single else np.array(statuses).reshape(given.batch),
         epsilon=float(epsilons) if single else given.scalars(epsilons),
         history=[one.progress.history for one in solved],
+        seconds=[one.progress.seconds for one in solved],
         _problem=given,
         _plan=plan,
     )
