@@ -177,7 +177,7 @@ def draw(data: Data) -> Drawing:
     axes[0].set(xscale="log", yscale="log", xlabel="episodes K", ylabel="regret after K episodes")
     axes[0].set_xticks(horizons, [f"$4^{{{round(np.log(K) / np.log(4))}}}$" for K in horizons])
     axes[0].minorticks_off()
-    axes[0].set_title(f"r = {RARITY}, s = {COMPONENT}")
+    axes[0].set_title(f"practical tuning, r = {RARITY}, s = {COMPONENT}")
     axes[1].set(xlabel="episodes", ylabel="regret", title=f"single runs, K = {horizons[-1]}")
     axes[1].locator_params(axis="x", nbins=4)
     shares = np.array([[share(data, r, s) for s in COMPONENTS] for r in RARITIES])

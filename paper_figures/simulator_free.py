@@ -178,7 +178,7 @@ def draw(finals: Finals) -> Drawing:
         axes[0].plot(horizons, mean, marker="o", ms=3, label=label, **look)
         axes[0].fill_between(horizons, low, high, color=look["color"], alpha=0.12, lw=0)
     axes[0].axhline(1.0, color="0.4", lw=1)
-    axes[0].set(xscale="log", xlabel="episodes K", ylim=(0, 1.05))
+    axes[0].set(xscale="log", xlabel="episodes K", ylim=(0, 1.05), title="practical tuning")
     axes[0].set_ylabel("regret over the uniform policy's")
     axes[0].set_xticks(horizons, [f"$4^{{{round(np.log(K) / np.log(4))}}}$" for K in horizons])
     axes[0].minorticks_off()
