@@ -104,6 +104,10 @@ class DenseProblem(Problem):
         """Shares the cost matrix where the dtype is the same."""
         return DenseProblem(self.cost.to(dtype), self.a.to(dtype), self.b.to(dtype), epsilon)
 
+    def bounds(self, G: Tensor) -> Tensor:
+        """F with largest entries 2^F_i of 1 in each row, weights of rows left out: a start."""
+        return -torch.add((G + self.log_b)[None, :], self.cost, alpha=-self.kappa).amax(dim=1)
+
     def plan(self, F: Tensor, G: Tensor) -> Tensor:
         """P, (n, m)."""
         return _plan(self, self.cost, F + self.log_a, G + self.log_b)
@@ -189,6 +193,7 @@ class Progress:
     history: list[tuple[int, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     stalled: bool = False
+    of_last: bool = False  # the last error is that of the potentials returned, up to rounding
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -221,7 +226,8 @@ def logarithmic_sweeps(
         if relaxation.omega > 1.0:  # rows are not exact either
             error = error + _violation(problem.a, F, exact)
         if not progress.note(error):
-            return (problem.rows(G) if relaxation.omega > 1.0 else F), G
+            progress.of_last = relaxation.omega == 1.0
+            return (F if progress.of_last else problem.rows(G)), G
         progress.watch(since, _FLOOR[G.dtype])
         omega = relaxation.look()
         G = G + omega * (following - G)
@@ -256,9 +262,10 @@ def kernel_sweeps(
     relaxed: bool = False,
     until: Callable[[], bool] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sweeps by products with a kernel, from F with exact rows. Returns F and G, the same."""
+    """Sweeps by products with a kernel. Returns F, with exact rows, and G."""
     a, b, since = problem.a, problem.b, len(progress.history)
-    K, u, v = problem.plan(F, G), torch.ones_like(a), torch.ones_like(b)
+    K, v = problem.plan(F, G), torch.ones_like(b)
+    u = _scaled(a, problem.safe_a / K.sum(dim=1), 1.0, problem.zeros_a)
     relaxation = _Relaxation(progress, relaxed)
     stride = 2 if K.numel() > _LARGE else 4
     while True:
@@ -287,7 +294,8 @@ def kernel_sweeps(
             u = _scaled(u, problem.safe_a / (K @ v), omega, problem.zeros_a)
         progress.iterations += stride
     F, G = F + torch.log2(u), G + torch.log2(v)
-    return (problem.rows(G) if relaxation.omega > 1.0 else F), G
+    progress.of_last = relaxation.omega == 1.0
+    return (F if progress.of_last else problem.rows(G)), G
 
 
 def _out_of_range(u: Tensor, v: Tensor, largest: float) -> bool:
@@ -360,16 +368,17 @@ def newton(problem: DenseProblem, G: Tensor, progress: Progress) -> tuple[Tensor
     since = len(progress.history)
     F = problem.rows(G)
     P, inverse_a = problem.plan(F, G), 1 / problem.safe_a
-    least, best = math.inf, G
+    least, best = math.inf, (F, G)
     for _ in range(_NEWTON_STEPS):
         columns = P.sum(dim=0)
         r = problem.b - columns
         go_on = progress.note(r.abs().sum())
         if progress.error < least:
-            least, best = progress.error, G
+            least, best = progress.error, (F, G)
         elif least < _FLOOR[G.dtype]:  # rounding
-            progress.stalled, G = True, best
+            progress.stalled, progress.of_last, (F, G) = True, False, best
             break
+        progress.of_last = not go_on
         if not go_on:
             break
         progress.watch(since, _FLOOR[G.dtype])
@@ -386,7 +395,7 @@ def newton(problem: DenseProblem, G: Tensor, progress: Progress) -> tuple[Tensor
         P *= torch.exp(step * x)[None, :]
         G = G + step * LOG2_E * x
         F = F + torch.log2(ratio)
-    return problem.rows(G), G
+    return F, G
 
 
 def conjugate_gradients(
@@ -463,7 +472,7 @@ def solve(
         G = _levels(problem, progress, G, mean)
     if not isinstance(problem, DenseProblem) or method == "log":
         return logarithmic_sweeps(problem, G, progress, relaxed=method != "log")
-    F, since = problem.rows(G), len(progress.history)
+    F, since = problem.bounds(G), len(progress.history)
     if method in ("kernel", "relaxed"):
         return kernel_sweeps(problem, F, G, progress, relaxed=method == "relaxed")
 
@@ -495,7 +504,7 @@ def _levels(problem: Problem, progress: Progress, G: Tensor, mean: float) -> Ten
         level = base.at(epsilon, dtype)
         own, G32 = Progress(_LEVEL_TOLERANCE, _LEVEL_SWEEPS), g * level.kappa
         if isinstance(level, DenseProblem):
-            _, G32 = kernel_sweeps(level, level.rows(G32), G32, own)
+            _, G32 = kernel_sweeps(level, level.bounds(G32), G32, own)
         else:
             _, G32 = logarithmic_sweeps(level, G32, own)
         progress.iterations += own.iterations
