@@ -1,17 +1,14 @@
 """The figures of adversarial linear MDPs at a small size, and that their claims can fail."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fenchel.core import Trace
-from fenchel.experiments import Figure, Store, Verdict, make, sweep
+from fenchel.experiments import Verdict
 
 SMALL: dict[str, dict[str, object]] = {
     "adversarial_linear_mdp": {
@@ -29,41 +26,19 @@ SMALL: dict[str, dict[str, object]] = {
 NOTHING_PROVEN = ("rare_state", "simulator_free")
 
 
-def figure_of(name: str) -> Figure[Any, Any, Any]:
-    figure: Figure[Any, Any, Any] = import_module(f"fenchel.paper_figures.{name}").FIGURE
-    return figure
-
-
 @pytest.fixture(scope="module", params=SMALL)
-def made(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Figure[Any, Any, Any], Path, Any]:
-    figure, folder = figure_of(request.param), tmp_path_factory.mktemp("results")
-    overrides, store = SMALL[request.param], Store(folder)
-    make(figure, "quick", jobs=1, store=store, overrides=overrides, progress=False)
-    settings = figure.experiment.settings("quick", **overrides)
-    results = sweep(figure.experiment, settings, jobs=1, store=store, progress=False)
-    return figure, folder, figure.summarise(results)
+def made(request: pytest.FixtureRequest, make_small: Any) -> Any:
+    return make_small(request.param, SMALL[request.param])
 
 
-def test_figure_writes_pictures_measured_claims_and_notes(
-    made: tuple[Figure[Any, Any, Any], Path, Any],
-) -> None:
-    figure, folder, _ = made
-    for suffix in ("png", "pdf"):
-        assert (folder / "figures" / f"{figure.name}.{suffix}").stat().st_size > 10_000
-    record = json.loads((folder / "figures" / f"{figure.name}.json").read_text())
-    assert len(record["claims"]) == len(figure.claims)
-    assert record["notes"]
-    for claim in record["claims"]:
-        low, high = (float(end) for end in claim["interval"])
-        assert low <= claim["value"] <= high
+def test_figure_writes_pictures_measured_claims_and_notes(made: Any, check_files: Any) -> None:
+    check_files(made)
 
 
 PROVEN = ("below the bound", "for every loss sequence", "is the plain one", "in each sample")
 
 
-def test_what_is_proven_holds_at_any_size(made: tuple[Figure[Any, Any, Any], Path, Any]) -> None:
+def test_what_is_proven_holds_at_any_size(made: Any) -> None:
     figure, _, data = made
     proven = [c for c in figure.claims if any(words in c.statement for words in PROVEN)]
     assert bool(proven) is (figure.name not in NOTHING_PROVEN)
@@ -154,7 +129,7 @@ BROKEN: dict[str, list[Callable[[Any], Any]]] = {
 }
 
 
-def test_each_claim_can_fail(made: tuple[Figure[Any, Any, Any], Path, Any]) -> None:
+def test_each_claim_can_fail(made: Any) -> None:
     figure, _, data = made
     for claim in figure.claims:
         verdicts = [claim.measure(change(data)).verdict for change in BROKEN[figure.name]]

@@ -1,16 +1,13 @@
 """The figures of the SEA model end to end at a small size, and that their claims can fail."""
 
-import json
 from dataclasses import replace
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fenchel.core import Pathwise, Trace
-from fenchel.experiments import ClaimError, Figure, Store, Verdict, make, sweep
+from fenchel.experiments import ClaimError, Verdict
 
 SMALL = {
     "sea_interpolation": {"horizon": 256, "n_replications": 8},
@@ -21,22 +18,9 @@ SMALL = {
 }
 
 
-def figure_of(name: str) -> Figure[Any, Any, Any]:
-    figure: Figure[Any, Any, Any] = import_module(f"fenchel.paper_figures.{name}").FIGURE
-    return figure
-
-
 @pytest.fixture(scope="module", params=SMALL)
-def made(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Figure[Any, Any, Any], Path, Any]:
-    figure, folder = figure_of(request.param), tmp_path_factory.mktemp("results")
-    overrides: dict[str, object] = dict(SMALL[request.param])
-    store = Store(folder)
-    make(figure, "quick", jobs=1, store=store, overrides=overrides, progress=False)
-    settings = figure.experiment.settings("quick", **overrides)
-    results = sweep(figure.experiment, settings, jobs=1, store=store, progress=False)
-    return figure, folder, figure.summarise(results)
+def made(request: pytest.FixtureRequest, make_small: Any) -> Any:
+    return make_small(request.param, SMALL[request.param])
 
 
 def changed(data: Any, change: Any) -> Any:
@@ -47,22 +31,12 @@ def changed(data: Any, change: Any) -> Any:
     }
 
 
-def test_figure_writes_pictures_measured_claims_and_notes(
-    made: tuple[Figure[Any, Any, Any], Path, Any],
-) -> None:
-    figure, folder, _ = made
-    for suffix in ("png", "pdf"):
-        assert (folder / "figures" / f"{figure.name}.{suffix}").stat().st_size > 10_000
-    record = json.loads((folder / "figures" / f"{figure.name}.json").read_text())
-    assert len(record["claims"]) == len(figure.claims)
-    assert record["notes"]
-    for claim in record["claims"]:
-        low, high = (float(end) for end in claim["interval"])
-        assert low <= claim["value"] <= high
+def test_figure_writes_pictures_measured_claims_and_notes(made: Any, check_files: Any) -> None:
+    check_files(made)
 
 
 def test_bounds_and_inequalities_hold_at_any_size(
-    made: tuple[Figure[Any, Any, Any], Path, Any],
+    made: Any,
 ) -> None:
     figure, _, data = made
     proven = [c for c in figure.claims if "bound" in c.statement or "inequality" in c.statement]
@@ -87,7 +61,7 @@ def flat(trace: Trace, noise: Any) -> Any:
     return np.ones(len(trace.rounds)) * noise
 
 
-def test_each_claim_can_fail(made: tuple[Figure[Any, Any, Any], Path, Any]) -> None:
+def test_each_claim_can_fail(made: Any) -> None:
     figure, _, data = made
     verdicts: dict[str, list[Verdict]] = {claim.statement: [] for claim in figure.claims}
     for regret in (cubic, upside_down, steep, flat):
