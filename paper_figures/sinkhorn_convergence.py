@@ -5,9 +5,10 @@ Shows:   marginal error against iterations (sweeps, and steps of conjugate gradi
          seconds on one core, for ε = 0.05 and 0.005 times the mean cost; one problem of several.
 Games:   x ~ N(0, I), y = A z + 1.5/√d with z ~ N(0, I), A = 0.7 I + 0.3 G/√d, d = 2, n points each,
          squared Euclidean cost, uniform weights, float64, tolerance 1e-8.
-Claims:  all methods find the same value; over-relaxed sweeps converge at the rate ω − 1 of
-         successive over-relaxation and in fewer iterations; with Newton's method at the end
-         iterations are fewer still where ε is small. Seconds are shown, not claimed.
+Claims:  all methods find the same value; over-relaxed sweeps need fewer iterations than plain ones,
+         and with Newton's method at the end they are fewer still where ε is small. Noted: how near
+         relaxation comes to the rate of its best ω, which is found on the way. Seconds are shown,
+         not claimed.
 """
 
 import sys
@@ -156,14 +157,17 @@ def tail_rate(table: pd.DataFrame) -> float:
     return float(np.exp(slope))
 
 
-def rate_of_relaxation(tables: Tables) -> Outcome:
+def rate_of_relaxation(tables: Tables) -> str:
     ratios = []
     for plain, relaxed in zip(tables[PLAIN, 0.05], tables[RELAXED, 0.05], strict=True):
         rho = tail_rate(plain)
         best = (1 - np.sqrt(1 - rho)) / (1 + np.sqrt(1 - rho))  # ω − 1
         ratios.append(np.log(tail_rate(relaxed)) / np.log(best))
     value, low, high = interval(np.array(ratios))
-    return at_least(value, low, high, 0.7, "log rate over that of theory, ε = 0.05 mean cost")
+    return (
+        "relaxed sweeps, ε = 0.05 mean cost: logarithm of the rate over that of the best ω "
+        f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    )
 
 
 def notes(tables: Tables) -> Sequence[str]:
@@ -176,7 +180,7 @@ def notes(tables: Tables) -> Sequence[str]:
             count = np.median(iterations(tables, name, ratio))
             parts.append(f"{name} {count:.0f} ({seconds:.2g} s, {solved:.0%} converged)")
         lines.append(f"ε = {ratio:g} mean cost, median iterations: {', '.join(parts)}")
-    return lines
+    return [*lines, rate_of_relaxation(tables)]
 
 
 EXPERIMENT = Experiment(
@@ -201,11 +205,6 @@ FIGURE = Figure(
         Claim("uniqueness of the optimum", "all methods find the same value", same_value),
         fewer(RELAXED, PLAIN, 0.05, 1.0),
         fewer(NEWTON, RELAXED, 0.005, 1.0),
-        Claim(
-            "Thibault et al. 2021: rate of over-relaxation",
-            "relaxed sweeps converge at 0.7 of the rate of the best ω or faster",
-            rate_of_relaxation,
-        ),
     ],
     notes=notes,
 )
