@@ -37,6 +37,7 @@ else:
     from .divergences import DivergenceResult, sinkhorn_divergence
     from .exact import ExactPlan, exact_plan, exact_plan_1d
     from .maps import EntropicMap, entropic_map
+    from .router import Router, Routing
     from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn
 
     __all__ = [
@@ -44,6 +45,8 @@ else:
         "DivergenceResult",
         "EntropicMap",
         "ExactPlan",
+        "Router",
+        "Routing",
         "SinkhornResult",
         "costs",
         "entropic_map",
