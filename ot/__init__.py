@@ -39,6 +39,7 @@ else:
     from .maps import EntropicMap, entropic_map
     from .router import Router, Routing
     from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn
+    from .sparse import SparsePlan, quadratic_plan, sparse_plan
 
     __all__ = [
         "ConvergenceWarning",
@@ -48,10 +49,13 @@ else:
         "Router",
         "Routing",
         "SinkhornResult",
+        "SparsePlan",
         "costs",
         "entropic_map",
         "exact_plan",
         "exact_plan_1d",
+        "quadratic_plan",
         "sinkhorn",
         "sinkhorn_divergence",
+        "sparse_plan",
     ]

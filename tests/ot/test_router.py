@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fenchel.ot import sparse
 from fenchel.ot.router import (
     KINDS,
     Router,
@@ -66,7 +67,6 @@ def test_projection_is_the_best_of_all_supports(m: int, scale: float) -> None:
 
 
 def test_projection_is_that_of_sparse_plans() -> None:
-    sparse = pytest.importorskip("fenchel.ot.sparse")
     points = drawn(7, 3, 12, seed=1)
     for k in (1, 3, 12):
         expected = sparse.project_topk_simplex(points, k=k)
@@ -126,7 +126,6 @@ def test_long_runs_of_adam_reach_the_quadratic_plan() -> None:
 def test_long_runs_of_adam_reach_the_bound_and_without_ties_the_sparse_plan(
     k: int, gamma: float
 ) -> None:
-    sparse = pytest.importorskip("fenchel.ot.sparse")
     m, n = 12, 4
     S, (a, b) = torch.softmax(drawn(m, n, seed=8), dim=-1), masses(m, n)
     exact = sparse.sparse_plan(-S, a, b, k=k, gamma=gamma)
