@@ -216,13 +216,17 @@ def sparser(data: Data) -> Outcome:
 
 
 def notes(data: Data) -> Sequence[str]:
-    gaps = ", ".join(
-        f"{name} {kind} {(plan.value - plan.bound) / plan.value:.1e}"
-        for name, kind, plan in certified(data)[:6]
-    )
-    lost = [f"{name} {kind}" for name, kind, plan in sparse_ones(data) if plan.value == np.inf]
+    gaps, lost = [], []
+    for name, kind in (key for key in data if key[1] in (TWO, ONE)):
+        plans = data[name, kind]
+        found = [p for p in plans if np.isfinite(p.value)]
+        if found:
+            worst = max((p.value - p.bound) / p.value for p in found)
+            gaps.append(f"{name} {kind} {worst:.1e}")
+        if len(found) < len(plans):
+            lost.append(f"{name} {kind} ({len(plans) - len(found)} of {len(plans)})")
     return [
-        f"relative gap between value and dual bound: {gaps}",
+        f"largest relative gap between value and dual bound: {', '.join(gaps)}",
         f"no k-sparse plan with the marginals was found for: {', '.join(lost) or 'none'}; the plan "
         "shown is then the best for the dual variables, with row sums that are off",
     ]
