@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -355,13 +356,13 @@ def _evaluate(
         else:
             highest = math.sqrt(1.0 + 4.0 * eps[j] * (1.0 + push)) * (1.0 + 1e-9)
             level = (levels[j] + top) / unit
-            depth = 1.5 * (level - math.sqrt(2.0 * prices[j])) + 0.1 * level + 2.0 * eps[j]
+            depth = 1.5 * (level - math.sqrt(2.0 * prices[j])) + 0.25 * level  # a guess
             while True:
                 some = 0  # those that may get a share
                 for p in range(first, first + size):
                     middle = shares[p] + push * (2.0 * shares[p] - 1.0)
                     z[p] = theta[p] = 0.0
-                    if u[p - first] >= -depth or middle > 0.0:
+                    if u[p - first] >= -depth or shares[p] > 0.0:
                         v[some], centre[some], at[some] = u[p - first], middle, p
                         some += 1
                 if some > 0:
@@ -371,7 +372,7 @@ def _evaluate(
                     needed = level - math.sqrt(2.0 * (prices[j] + push * eps[j]))
                     if needed <= depth:
                         break
-                depth = highest
+                depth = 2.0 * max(depth, 0.25)
             size = some
             for q in range(size):
                 penalty += 0.5 * eps[j] * thetas[q] * (thetas[q] - 2.0 * centre[q])
@@ -560,6 +561,13 @@ class SemiDual:
         self._limits = np.full(n, np.inf)
         self._prefers_dense = False
 
+    def clone(self) -> SemiDual:
+        """One that moves on its own."""
+        clone = copy(self)
+        for name in ("z", "theta", "levels", "prices", "gradient"):  # evaluations overwrite them
+            setattr(clone, name, getattr(self, name).copy())
+        return clone
+
     def columns(self) -> IntArray:
         """j of the candidates."""
         return np.repeat(np.arange(len(self.b)), np.diff(self.starts))
@@ -624,9 +632,9 @@ class SemiDual:
         self.alpha = alpha
         self._screen()
         self.value, fits = self._evaluated()
-        if not fits:
-            self._screen(generous=True)
-            self.value, _ = self._evaluated()
+        while not fits:
+            self._screen(wider=True)
+            self.value, fits = self._evaluated()
         return self.value
 
     def _evaluated(self) -> tuple[float, bool]:
@@ -639,39 +647,51 @@ class SemiDual:
     def bound(self) -> tuple[float, FloatArray]:
         """The semi-dual at α, at most the value of any plan, and its levels β."""
         levels = np.empty_like(self.levels)
-        fits, value, generous = False, -math.inf, False
+        fits, value, wider = False, -math.inf, False
         while not fits:
-            self._screen(generous=generous)
+            self._screen(wider=wider)
             value, fits = _sparse_columns(
                 self.alpha, self.a, self.b, self.gamma, self.k, self._limits,
                 self.starts, self.rows, self.costs, levels,
             )  # fmt: skip
-            generous = True
+            wider = True
         return value, levels
 
-    def _screen(self, *, generous: bool = False) -> None:
-        """Look for candidates anew, unless those there are will do.
+    def near(self, depth: float) -> Pairs:
+        """The pairs with α_i − C_ij within depth · γ b_j of the largest of their column."""
+        lowest = self._tops() - depth * self.gamma * self.b
+        kept = self.starts, self.rows, np.zeros_like(self.shares)
+        return _candidates(self.alpha, self.all_costs, lowest, *kept)[:2]
 
-        `generous` lists are never too short. Others are as long as levels and prices at the last
-        evaluation make probable; `_evaluate` tells if that is not enough.
+    def _tops(self) -> FloatArray:
+        tops = np.empty_like(self.b)
+        _tops(self.alpha, self.all_costs, tops)
+        return tops
+
+    def _screen(self, *, wider: bool = False) -> None:
+        """Look for candidates, unless those there are will do.
+
+        How far below the top of a column they may be is guessed from the last levels and prices;
+        evaluations tell if it is not enough, and are repeated with twice as much.
         """
         if self.is_fixed:
             return
         widths = self.gammas * self.b
         margin = 0.3 * float(widths.mean())
         near = self._reference is not None and np.ptp(self.alpha - self._reference) <= margin
-        if near and not generous:
+        if near and not wider:
             return
-        tops = np.empty_like(self.b)
-        _tops(self.alpha, self.all_costs, tops)
-        limits = np.sqrt(1 + 4 * self.smoothing * (1 + self.push)) * (1 + 1e-8)
-        if not generous and self.value > -math.inf:
+        tops = self._tops()
+        if wider:
+            self._limits = 2 * self._limits
+        elif self.value == -math.inf:
+            self._limits = np.ones_like(self.b)
+        else:
             levels = np.maximum((self.levels + tops) / widths, 1 / self.k)
             depths = np.maximum(levels - np.sqrt(2 * self.prices), 0)
-            limits = np.minimum(limits, 1.5 * depths + 0.1 * levels + 2 * self.smoothing)
-        self._limits = limits
+            self._limits = 1.5 * depths + 0.25 * levels
         self.starts, self.rows, self.costs, self.shares = _candidates(
-            self.alpha, self.all_costs, tops - limits * widths - margin,
+            self.alpha, self.all_costs, tops - self._limits * widths - margin,
             self.starts, self.rows, self.shares,
         )  # fmt: skip
         self.z, self.theta = np.zeros(len(self.rows)), np.zeros(len(self.rows))

@@ -61,7 +61,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ from scipy.sparse import block_array, csc_array, eye_array
 from torch import Tensor
 
 from ..core import checks
-from ..core.checks import FloatArray, IntArray
+from ..core.checks import BoolArray, FloatArray, IntArray
 from ._sparse_solver import Budget, Pairs, SemiDual, newton, sweep
 from ._tensors import Array, Origin, require_equal_mass, together, weights
 from .exact import exact_plan
@@ -83,7 +83,7 @@ _ROUNDING = 1e-13  # of the largest cost times the mass: what values may be off 
 _PRECISE = 1e-12  # error of a plan on given pairs
 _NEGLIGIBLE = 1e-15  # of the total mass: weights below count as 0
 _SMALL = 256  # rows, to which a dense Newton step is cheap
-_FEW_PAIRS, _MANY_PAIRS = 2500, 20_000  # branch and bound takes all pairs, or none
+_FEW_PAIRS, _MANY_PAIRS = 2500, 5000  # branch and bound takes all pairs, or none
 
 
 # ------------------------------------------------------------------------------- conjugates
@@ -446,12 +446,14 @@ def _solve(
     costs -= costs.min(axis=1, keepdims=True)
     precision = tolerance * gamma / 2 * float(b @ (b / k)) + _ROUNDING * costs.max() * a.sum()
     dual, start = _continued(costs, a, b, k, gamma, budget)
-    is_sparse = bool((dual.counts(dual.masses() > 0) <= k).all())
-    if is_sparse:
+    is_done = bool((dual.counts(dual.masses() > 0) <= k).all())
+    if is_done:
         newton(dual, _PRECISE, 100, budget)
-        is_sparse = dual.error() <= tolerance
-        is_sparse = is_sparse and bool((dual.counts(dual.masses() > 0) <= k).all())
-    is_maximal = is_sparse or _relaxed(dual, start, 0.1 * precision, budget)
+        is_done = bool((dual.counts(dual.masses() > 0) <= k).all())
+    if is_done:
+        is_maximal = dual.error() <= tolerance
+    else:
+        is_maximal = _relaxed(dual, start, 0.1 * precision, budget)
     alpha, (bound, _) = dual.alpha, dual.bound()
     scores = alpha - costs  # (n, m)
     scores[dual.columns(), dual.rows] += 1e-9 * gamma * b[dual.columns()] * dual.theta  # at ties
@@ -479,19 +481,20 @@ def _continued(
     """Step 1; quadratic transport, to 1 % of the mass, and α when only small columns were wide."""
     dual = SemiDual(costs, a, b, k, gamma)
     by_rows = np.ascontiguousarray(costs.T)
-    alpha, beta, start = np.zeros(len(a)), np.zeros(len(b)), None
+    alpha, best, beta, start = np.zeros(len(a)), np.empty(len(a)), np.empty(len(b)), None
     tolerance = _coarse(dual)
     for width in dual.widths(max(float(costs.max()), gamma * float(b.max()))):
         dual.widen(width)
-        for _ in range(4):
+        for relaxation in (1.8, 1.8, 1.8, 1.8, 1.0):
             sweep(alpha, costs, np.ones(len(a)), dual.gammas * b, beta)
-            sweep(beta, by_rows, 1 / dual.gammas, a, alpha)
+            sweep(beta, by_rows, 1 / dual.gammas, a, best)
+            alpha = alpha + relaxation * (best - alpha)
         dual.evaluate(alpha)
         if len(a) <= _SMALL or dual.is_thin() or width <= gamma * b.min():
             newton(dual, tolerance, 100, budget)
-            alpha = dual.alpha.copy()
+            alpha = dual.alpha
         if start is None and width <= gamma * b.mean():
-            start = alpha.copy()
+            start = alpha
     return dual, alpha if start is None else start
 
 
@@ -537,102 +540,140 @@ def _relaxed(dual: SemiDual, start: FloatArray, precision: float, budget: Budget
 
 def _rounded(dual: SemiDual, tolerance: float, budget: Budget) -> SemiDual | None:
     """Steps 3 and 4; a plan with at most k entries a column, whose error may be large."""
-    columns, rows, masses = dual.columns(), dual.rows, dual.masses()
-    if (dual.counts(masses > 0) <= dual.k).all():
-        return _largest_pairs(dual, columns, rows, masses, tolerance, budget)
+    most = np.cumsum(np.sort(dual.a)[::-1])[dual.k.astype(int) - 1]  # that k rows can give
+    if np.maximum(dual.b - most, 0).sum() > tolerance * dual.a.sum():
+        return None
+    pairs = _Pairs.of(dual)
+    if not pairs.excess(dual):
+        return _on_largest(dual, pairs, tolerance, budget)
+    tried: list[SemiDual] = []
+    for search in (_held_dive, _dive, _by_search):
+        found = search(dual, tolerance, budget)
+        if found is not None:
+            tried.append(found)
+            if found.error() <= tolerance:
+                break
+    return min(tried, key=SemiDual.error, default=None)
+
+
+class _Pairs(NamedTuple):
+    """Pairs, and positive numbers by which they are preferred."""
+
+    columns: IntArray
+    rows: IntArray
+    weights: FloatArray
+
+    @staticmethod
+    def of(dual: SemiDual) -> _Pairs:
+        """Those with mass, preferred by mass."""
+        masses = dual.masses()
+        used = masses > 0
+        return _Pairs(dual.columns()[used], dual.rows[used].astype(np.int64), masses[used])
+
+    def extra(self, dual: SemiDual) -> BoolArray:
+        """Whether a pair is beyond the k most preferred of its column."""
+        order = np.lexsort((-self.weights, self.columns))
+        columns = self.columns[order]
+        extra = np.empty(len(order), np.bool_)
+        ranks = np.arange(len(order)) - np.searchsorted(columns, columns)
+        extra[order] = ranks >= dual.k[columns]
+        return extra
+
+    def excess(self, dual: SemiDual) -> float:
+        """The sum of the weights of these."""
+        return float(self.weights[self.extra(dual)].sum())
+
+
+def _held_dive(dual: SemiDual, tolerance: float, budget: Budget) -> SemiDual | None:
+    """Step 3 with the candidates that there are, which is faster."""
+    return _dive(dual, tolerance, budget, is_held=True)
+
+
+def _dive(
+    dual: SemiDual, tolerance: float, budget: Budget, *, is_held: bool = False
+) -> SemiDual | None:
+    """Step 3, then 4 once no column has more than k entries.
+
+    If that finds no plan: from the k largest entries of each column, when others had least mass.
+    """
+    dual = dual.clone()
     scattered = np.sin(np.arange(1, len(dual.shares) + 1)) * 1e4 % 1 - 0.5  # breaks symmetries
-    dual.shares += 0.5 * scattered * dual.shares * (1 - dual.shares)
+    dual.shares = dual.shares + 0.5 * scattered * dual.shares * (1 - dual.shares)
     dual.widen(0.03 * dual.gamma * float(dual.b.mean()))
-    dual.smooth(1.0, 1.0)
-    dual.hold()
-    tried = np.empty(0, np.int64)
+    if is_held:
+        dual.smooth(1.0, 1.0)
+        dual.hold()
+    best, least, tried = _Pairs.of(dual), math.inf, None
     for power in range(32):
         dual.smooth(0.02 * 1.5**power, 1.0)
         newton(dual, 1e-3, 20, budget)
-        settled = power > 12 and np.array_equal(dual.shares, dual.theta)
         dual.shares = dual.theta.copy()
-        used = dual.masses() > 0
-        columns_, rows_ = dual.columns()[used], dual.rows[used]
-        pairs = columns_ * len(dual.a) + rows_
-        is_new = not np.array_equal(pairs, tried)
-        if is_new and dual.error() < 1e-2 and (dual.counts(used) <= dual.k).all():
-            tried = pairs
-            rounded = _polished(dual, columns_, rows_, tolerance, budget)
-            if rounded is not None and rounded.error() <= tolerance:
-                return rounded
-        if settled:
+        pairs = _Pairs.of(dual)
+        excess = pairs.excess(dual)
+        if excess == 0 and dual.error() < 1e-2:
+            places = pairs.columns * len(dual.a) + pairs.rows
+            if tried is None or not np.array_equal(places, tried):
+                found = _on_largest(dual, pairs, tolerance, budget)
+                if found is not None and found.error() <= tolerance:
+                    return found
+            tried = places
+        if excess < least:
+            best, least = pairs, excess
+        if power > 12 and excess > 10 * least:
             break
-    first = _largest_pairs(dual, dual.columns(), dual.rows, dual.masses(), tolerance, budget)
-    if first is not None and first.error() <= tolerance:
-        return first
-    second = _repaired(dual, columns, rows, masses, tolerance, budget)
-    return min((x for x in (first, second) if x is not None), key=SemiDual.error, default=None)
+    return _on_largest(dual, best, tolerance, budget)
 
 
-def _largest_pairs(
-    dual: SemiDual,
-    columns: IntArray,
-    rows: Any,
-    order_by: FloatArray,
-    tolerance: float,
-    budget: Budget,
-) -> SemiDual | None:
-    """Step 4, from the pairs for which `order_by` is largest and positive, k a column."""
-    order = np.lexsort((-order_by, columns))
-    order = order[order_by[order] > 0]
-    columns, rows = columns[order], rows[order]
-    firsts = np.searchsorted(columns, np.arange(len(dual.b)))
-    chosen = np.arange(len(rows)) - firsts[columns] < dual.k[columns]
-    return _polished(dual, columns[chosen], rows[chosen], tolerance, budget)
+def _on_largest(dual: SemiDual, pairs: _Pairs, tolerance: float, budget: Budget) -> SemiDual | None:
+    """Step 4, on the k most preferred pairs of each column."""
+    kept = ~pairs.extra(dual)
+    return _polished(dual, pairs.columns[kept], pairs.rows[kept], tolerance, budget)
 
 
-def _repaired(
-    dual: SemiDual,
-    columns: IntArray,
-    rows: Any,
-    masses: FloatArray,
-    tolerance: float,
-    budget: Budget,
-) -> SemiDual | None:
-    """Step 4, from pairs that carry a plan, found by branch and bound, and others with mass.
+def _by_search(dual: SemiDual, tolerance: float, budget: Budget) -> SemiDual | None:
+    """Step 4, from a plan found by branch and bound, and other pairs with mass.
 
     min ⟨T, C⟩ over T ∈ U(a, b), 0 <= T_ij <= min(a_i, b_j) x_ij, Σ_i x_ij <= k_j, x_ij ∈ {0, 1} on
-    the pairs given, until a few nodes are searched.
+    all pairs, or if these are many, on pairs near the top of their column; its root node only.
     """
     m, n = len(dual.a), len(dual.b)
+    masses = np.zeros((n, m))
+    masses[dual.columns(), dual.rows] = dual.masses()
     if m * n <= _FEW_PAIRS:
-        everything = np.zeros((n, m))
-        everything[columns, rows] = masses
-        columns, rows = np.divmod(np.arange(m * n), m)
-        masses = everything.ravel()
+        columns, rows = (x.ravel() for x in np.indices((n, m)))
+    else:
+        starts, near = dual.near(1.0)
+        rows = near.astype(np.int64)
+        columns = np.repeat(np.arange(n), np.diff(starts))
     size = len(rows)
-    if size > _MANY_PAIRS:
+    scaled = np.concatenate([dual.a, dual.b]) * (max(m, n) / dual.a.sum())
+    if size > _MANY_PAIRS or scaled.min() < 1e-6:  # HiGHS sees 1e-6
         return None
-    caps = np.minimum(dual.a[rows], dual.b[columns]) * (max(m, n) / dual.a.sum())
-    places, ones = np.arange(size), np.ones(size)
+    caps = np.minimum(scaled[rows], scaled[m + columns])
+    places = np.arange(size)
     by_row = csc_array((caps, (rows, places)), shape=(m, size))
     by_column = csc_array((caps, (columns, places)), shape=(n, size))
-    counts = csc_array((ones, (columns, places)), shape=(n, size))
-    unit = eye_array(size)
-    weights_ = np.concatenate([dual.a, dual.b]) * (max(m, n) / dual.a.sum())
+    counts = csc_array((np.ones(size), (columns, places)), shape=(n, size))
+    one = eye_array(size)
+    blocks: list[list[Any]] = [[by_row, None], [by_column, None], [None, counts], [one, -one]]
     prices = dual.all_costs[columns, rows] * caps
-    blocks: list[list[Any]] = [[by_row, None], [by_column, None], [None, counts], [unit, -unit]]
     found = milp(
         np.concatenate([prices / max(prices.max(), 1e-300), np.zeros(size)]),
         constraints=LinearConstraint(
             block_array(blocks),
-            np.concatenate([weights_, np.zeros(n), np.full(size, -np.inf)]),
-            np.concatenate([weights_, dual.k, np.zeros(size)]),
+            np.concatenate([scaled, np.zeros(n), np.full(size, -np.inf)]),
+            np.concatenate([scaled, dual.k, np.zeros(size)]),
         ),
         integrality=np.repeat([0, 1], size),
         bounds=Bounds(0, 1),
-        options={"node_limit": 20, "mip_rel_gap": 0.05},
+        options={"node_limit": 1, "mip_rel_gap": 0.05},
     )
     if found.x is None:
         return None
-    carries = found.x[:size] > 1e-6
-    order_by = np.where(carries, 2 + found.x[:size], masses / masses.max())
-    return _largest_pairs(dual, columns, rows, order_by, tolerance, budget)
+    masses /= masses.max()
+    masses[columns, rows] += np.where(found.x[:size] > 1e-6, 2 + found.x[:size], 0)
+    columns, rows = np.nonzero(masses)
+    return _on_largest(dual, _Pairs(columns, rows, masses[columns, rows]), tolerance, budget)
 
 
 def _polished(
@@ -675,8 +716,9 @@ def _on_pairs(dual: SemiDual, columns: IntArray, rows: Any, budget: Budget) -> S
     inner.alpha = dual.alpha
     for width in inner.widths(inner.gamma * float(inner.b.mean())):
         inner.widen(width)
-        last = width <= inner.gamma * inner.b.min()
-        newton(inner, _PRECISE if last else _coarse(inner), 100, budget)
+        if not newton(inner, _coarse(inner), 60, budget):
+            return inner  # no plan lives on these pairs, it seems
+    newton(inner, _PRECISE, 100, budget)
     return inner
 
 
