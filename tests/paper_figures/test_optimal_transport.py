@@ -12,6 +12,7 @@ SMALL: dict[str, dict[str, object]] = {
     "sinkhorn_convergence": {"n_points": 40, "n_seeds": 3},
     "sparse_moe": {"n_steps": 4, "n_problems": 2, "n_checkpoints": 3},
     "sparse_ot_plans": {"n_seeds": 1},
+    "sparse_ot_tradeoff": {"n_points": 16, "n_seeds": 3},
 }
 PROVEN = ("same value", "than its capacity", "at most k", "dual bound", "where a plan was found")
 
@@ -68,10 +69,29 @@ def dense_and_too_cheap(data: Any) -> Any:
     }
 
 
+def dearer_and_rougher(data: Any) -> Any:
+    """Values that rise with k, below their bounds; L-BFGS worse with k, `sparse_plan` too."""
+    return {
+        k: [
+            replace(
+                run,
+                bound=k * run.bound,
+                value=0.5 * k * run.bound,
+                error=run.error + 1e-3,
+                way=k * run.bound * (1 - 1e-3 * k * (1 + 1e-3 * seed * np.ones_like(run.way))),
+                missed=1e-3 * k * (1 + 1e-3 * seed),
+            )
+            for seed, run in enumerate(runs)
+        ]
+        for k, runs in data.items()
+    }
+
+
 BROKEN = {
     "sinkhorn_convergence": slowed,
     "sparse_moe": overloaded,
     "sparse_ot_plans": dense_and_too_cheap,
+    "sparse_ot_tradeoff": dearer_and_rougher,
 }
 
 
