@@ -27,6 +27,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -36,7 +37,7 @@ LOG2_E = 1 / math.log(2)
 _SMALLEST = {torch.float32: 1e-25, torch.float64: 1e-200}  # of P: less is 0, not subnormal
 _LARGEST = {torch.float32: 1e8, torch.float64: 1e30}  # scalings that need not yet be absorbed
 _LEVEL_TOLERANCE, _LEVEL_SWEEPS = 0.05, 30  # of a level of ε-scaling
-_SWITCH = 1e-2  # error below which Newton's method takes over
+_SWITCH = 3e-2  # error below which Newton's method takes over
 _PATIENCE = 20  # sweeps to the end that are worth waiting for
 _LARGE = 1 << 18  # entries of P beyond which sweeps cost more than looks at them
 _STALLS = 4  # looks without a better error, in rounding's reach, that end the solve
@@ -59,22 +60,46 @@ class Problem(ABC):
         self.a, self.b, self.epsilon = a, b, epsilon
         self.kappa = LOG2_E / epsilon
         self.log_a, self.log_b = torch.log2(a), torch.log2(b)
+        zeros_a, zeros_b = a == 0, b == 0  # there rows and columns of P are 0
+        self.zeros_a = zeros_a if bool(zeros_a.any()) else None
+        self.zeros_b = zeros_b if bool(zeros_b.any()) else None
+        self.safe_a, self.safe_b = a.masked_fill(zeros_a, 1.0), b.masked_fill(zeros_b, 1.0)
 
     @abstractmethod
-    def rows(self, G: Tensor) -> Tensor:
-        """F with exact rows, (n,)."""
+    def costs(self) -> Iterator[tuple[slice, Tensor]]:
+        """C in blocks of rows, from the first to the last: which, and (rows, m)."""
 
     @abstractmethod
-    def columns(self, F: Tensor) -> Tensor:
-        """G with exact columns, (m,)."""
+    def kernel(self, F: Tensor, G: Tensor) -> Kernel:
+        """P."""
 
     @abstractmethod
     def at(self, epsilon: float, dtype: torch.dtype) -> Problem:
         """The same with another ε, in another dtype."""
 
-    @abstractmethod
+    def rows(self, G: Tensor) -> Tensor:
+        """F with exact rows, (n,)."""
+        G = G + self.log_b
+        return torch.cat([_soft_minimum(C, G, self.kappa, dim=1) for _, C in self.costs()])
+
+    def columns(self, F: Tensor) -> Tensor:
+        """G with exact columns, (m,)."""
+        F = F + self.log_a
+        parts = [_soft_minimum(C, F[rows], self.kappa, dim=0) for rows, C in self.costs()]
+        if len(parts) == 1:
+            return parts[0]
+        return _soft_minimum(torch.stack(parts), torch.zeros_like(F[: len(parts)]), 1.0, dim=0)
+
+    def bounds(self, G: Tensor) -> Tensor:
+        """F with largest entries 2^F_i of 1 in each row, weights of rows left out: a start."""
+        G = (G + self.log_b)[None, :]
+        return -torch.cat([torch.add(G, C, alpha=-self.kappa).amax(dim=1) for _, C in self.costs()])
+
     def blocks(self, F: Tensor, G: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Rows of P and of C, from the first to the last: which, and both (rows, m)."""
+        F, G = F + self.log_a, G + self.log_b
+        for rows, C in self.costs():
+            yield rows, _plan(C, F[rows], G, self.kappa), C
 
 
 class DenseProblem(Problem):
@@ -87,34 +112,18 @@ class DenseProblem(Problem):
     def __init__(self, cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> None:
         super().__init__(a, b, epsilon)
         self.cost = cost
-        zeros_a, zeros_b = a == 0, b == 0  # there rows and columns of P are 0
-        self.zeros_a = zeros_a if bool(zeros_a.any()) else None
-        self.zeros_b = zeros_b if bool(zeros_b.any()) else None
-        self.safe_a, self.safe_b = a.masked_fill(zeros_a, 1.0), b.masked_fill(zeros_b, 1.0)
 
-    def rows(self, G: Tensor) -> Tensor:
-        """By one pass over C."""
-        return _soft_minimum(self.cost, G + self.log_b, self.kappa, dim=1)
+    def costs(self) -> Iterator[tuple[slice, Tensor]]:
+        """One block."""
+        yield slice(None), self.cost
 
-    def columns(self, F: Tensor) -> Tensor:
-        """By one pass over C."""
-        return _soft_minimum(self.cost, F + self.log_a, self.kappa, dim=0)
+    def kernel(self, F: Tensor, G: Tensor) -> DenseKernel:
+        """Kept."""
+        return DenseKernel(_plan(self.cost, F + self.log_a, G + self.log_b, self.kappa))
 
     def at(self, epsilon: float, dtype: torch.dtype) -> DenseProblem:
         """Shares the cost matrix where the dtype is the same."""
         return DenseProblem(self.cost.to(dtype), self.a.to(dtype), self.b.to(dtype), epsilon)
-
-    def bounds(self, G: Tensor) -> Tensor:
-        """F with largest entries 2^F_i of 1 in each row, weights of rows left out: a start."""
-        return -torch.add((G + self.log_b)[None, :], self.cost, alpha=-self.kappa).amax(dim=1)
-
-    def plan(self, F: Tensor, G: Tensor) -> Tensor:
-        """P, (n, m)."""
-        return _plan(self, self.cost, F + self.log_a, G + self.log_b)
-
-    def blocks(self, F: Tensor, G: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """One block."""
-        yield slice(None), self.plan(F, G), self.cost
 
 
 class StreamedProblem(Problem):
@@ -124,7 +133,7 @@ class StreamedProblem(Problem):
         x: (n, d).
         y: (m, d).
         between: gives the cost matrix of two clouds.
-        chunk_size: rows, or columns, of a block.
+        chunk_size: rows of a block.
     """
 
     def __init__(
@@ -140,47 +149,128 @@ class StreamedProblem(Problem):
         super().__init__(a, b, epsilon)
         self.x, self.y, self.between, self.chunk_size = x, y, between, chunk_size
 
-    def rows(self, G: Tensor) -> Tensor:
-        """Block by block of rows."""
-        G = G + self.log_b
-        parts = (self.between(x, self.y) for x in self.x.split(self.chunk_size))
-        return torch.cat([_soft_minimum(C, G, self.kappa, dim=1) for C in parts])
+    def costs(self) -> Iterator[tuple[slice, Tensor]]:
+        """Of `chunk_size` rows."""
+        for start in range(0, len(self.x), self.chunk_size):
+            rows = slice(start, start + self.chunk_size)
+            yield rows, self.between(self.x[rows], self.y)
 
-    def columns(self, F: Tensor) -> Tensor:
-        """Block by block of columns."""
-        F = F + self.log_a
-        parts = (self.between(self.x, y) for y in self.y.split(self.chunk_size))
-        return torch.cat([_soft_minimum(C, F, self.kappa, dim=0) for C in parts])
+    def kernel(self, F: Tensor, G: Tensor) -> StreamedKernel:
+        """Made anew each time."""
+        return StreamedKernel(self, F, G)
 
     def at(self, epsilon: float, dtype: torch.dtype) -> StreamedProblem:
         """In the other dtype throughout."""
         x, y, a, b = (t.to(dtype) for t in (self.x, self.y, self.a, self.b))
         return StreamedProblem(x, y, a, b, epsilon, self.between, self.chunk_size)
 
-    def blocks(self, F: Tensor, G: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Blocks of rows."""
-        F, G = F + self.log_a, G + self.log_b
-        for start in range(0, len(self.x), self.chunk_size):
-            where = slice(start, start + self.chunk_size)
-            C = self.between(self.x[where], self.y)
-            yield where, _plan(self, C, F[where], G), C
 
-
-def _plan(problem: Problem, cost: Tensor, F: Tensor, G: Tensor) -> Tensor:
+def _plan(cost: Tensor, F: Tensor, G: Tensor, kappa: float, *, in_place: bool = False) -> Tensor:
     """2^(F + G − κ C), where F and G hold the logarithms of the weights."""
-    P = torch.add(F[:, None], cost, alpha=-problem.kappa)
+    P = torch.add(F[:, None], cost, alpha=-kappa, out=cost if in_place else None)
     P += G[None, :]
     torch.exp2(P, out=P)
     return torch.nn.functional.threshold_(P, _SMALLEST[P.dtype], 0.0)
 
 
 def _soft_minimum(cost: Tensor, potential: Tensor, kappa: float, dim: int) -> Tensor:
-    """−log₂ Σ 2^(potential − κ C) over one axis."""
+    """−log₂ Σ 2^(potential − κ C) over one axis; ∞ where all potentials are −∞."""
     E = torch.add(potential.unsqueeze(1 - dim), cost, alpha=-kappa)
-    largest = E.amax(dim=dim, keepdim=True)
+    largest = E.amax(dim=dim, keepdim=True).clamp(min=torch.finfo(E.dtype).min)
     E -= largest
     torch.exp2(E, out=E)
     return -(largest.squeeze(dim) + torch.log2(E.sum(dim=dim)))
+
+
+class Kernel(ABC):
+    """A matrix K (n, m) that is used by products alone."""
+
+    @abstractmethod
+    def right(self, v: Tensor) -> Tensor:
+        """K v."""
+
+    @abstractmethod
+    def through(
+        self, v: Tensor, left: Callable[[Tensor, slice], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """r = K v, w = left(r), and w K, in one pass; `left` is told which rows it is given."""
+
+    @abstractmethod
+    def moments(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Column sums of K, and w (K ∘ K)."""
+
+    @abstractmethod
+    def scaled(self, u: Tensor, v: Tensor) -> Kernel:
+        """diag(u) K diag(v); K is lost."""
+
+
+class DenseKernel(Kernel):
+    """A matrix that is kept."""
+
+    def __init__(self, K: Tensor) -> None:
+        self.K = K
+
+    def right(self, v: Tensor) -> Tensor:
+        """K v."""
+        return self.K @ v
+
+    def through(
+        self, v: Tensor, left: Callable[[Tensor, slice], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Two products."""
+        r = self.K @ v
+        w = left(r, slice(None))
+        return r, w, w @ self.K
+
+    def moments(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """As above."""
+        return self.K.sum(dim=0), w @ (self.K * self.K)
+
+    def scaled(self, u: Tensor, v: Tensor) -> DenseKernel:
+        """In place."""
+        self.K *= u[:, None]
+        self.K *= v[None, :]
+        return self
+
+
+class StreamedKernel(Kernel):
+    """P of a problem, made anew in blocks of rows each time."""
+
+    def __init__(self, problem: StreamedProblem, F: Tensor, G: Tensor) -> None:
+        self.problem, self.F, self.G = problem, F + problem.log_a, G + problem.log_b
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows, C in self.problem.costs():
+            yield rows, _plan(C, self.F[rows], self.G, self.problem.kappa, in_place=True)
+
+    def right(self, v: Tensor) -> Tensor:
+        """K v."""
+        return torch.cat([P @ v for _, P in self._blocks()])
+
+    def through(
+        self, v: Tensor, left: Callable[[Tensor, slice], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One pass."""
+        products, lefts, sums = [], [], torch.zeros_like(self.G)
+        for rows, P in self._blocks():
+            products.append(P @ v)
+            lefts.append(left(products[-1], rows))
+            sums += lefts[-1] @ P
+        return torch.cat(products), torch.cat(lefts), sums
+
+    def moments(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass."""
+        sums, squares = torch.zeros_like(self.G), torch.zeros_like(self.G)
+        for rows, P in self._blocks():
+            sums += P.sum(dim=0)
+            squares += w[rows] @ (P * P)
+        return sums, squares
+
+    def scaled(self, u: Tensor, v: Tensor) -> StreamedKernel:
+        """By the potentials."""
+        kernel = copy(self)
+        kernel.F, kernel.G = self.F + torch.log2(u), self.G + torch.log2(v)
+        return kernel
 
 
 @dataclass
@@ -214,25 +304,17 @@ class Progress:
             self.stalled = min(errors) < floor
 
 
-def logarithmic_sweeps(
-    problem: Problem, G: Tensor, progress: Progress, *, relaxed: bool = False
-) -> tuple[Tensor, Tensor]:
+def logarithmic_sweeps(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
     """Sweeps in logarithms: slower, and nothing overflows. Returns F, with exact rows, and G."""
-    since, relaxation = len(progress.history), _Relaxation(progress, relaxed)
-    F = exact = problem.rows(G)
+    since = len(progress.history)
     while True:
+        F = problem.rows(G)
         following = problem.columns(F)
-        error = _violation(problem.b, G, following)
-        if relaxation.omega > 1.0:  # rows are not exact either
-            error = error + _violation(problem.a, F, exact)
-        if not progress.note(error):
-            progress.of_last = relaxation.omega == 1.0
-            return (F if progress.of_last else problem.rows(G)), G
+        if not progress.note(_violation(problem.b, G, following)):
+            progress.of_last = True
+            return F, G
         progress.watch(since, _FLOOR[G.dtype])
-        omega = relaxation.look()
-        G = G + omega * (following - G)
-        exact = problem.rows(G)
-        F = F + omega * (exact - F)
+        G = following
         progress.iterations += 1
 
 
@@ -254,7 +336,7 @@ def symmetric_sweeps(problem: Problem, F: Tensor, progress: Progress) -> Tensor:
 
 
 def kernel_sweeps(
-    problem: DenseProblem,
+    problem: Problem,
     F: Tensor,
     G: Tensor,
     progress: Progress,
@@ -264,15 +346,20 @@ def kernel_sweeps(
 ) -> tuple[Tensor, Tensor]:
     """Sweeps by products with a kernel. Returns F, with exact rows, and G."""
     a, b, since = problem.a, problem.b, len(progress.history)
-    K, v = problem.plan(F, G), torch.ones_like(b)
-    u = _scaled(a, problem.safe_a / K.sum(dim=1), 1.0, problem.zeros_a)
     relaxation = _Relaxation(progress, relaxed)
-    stride = 2 if K.numel() > _LARGE else 4
+    stride = 2 if len(a) * len(b) > _LARGE else 4
+
+    def following(products: Tensor, rows: slice) -> Tensor:
+        """u, from those before and K v."""
+        zeros = None if problem.zeros_a is None else problem.zeros_a[rows]
+        return _scaled(u[rows], problem.safe_a[rows] / products, relaxation.omega, zeros)
+
+    K, u, v = problem.kernel(F, G), torch.ones_like(a), torch.ones_like(b)
+    products, u, masses = K.through(v, following)  # masses: of columns, over v
     while True:
-        masses = u @ K  # of columns, over v
         error = (v * masses - b).abs().sum()
         if relaxation.omega > 1.0:  # rows are not exact either
-            error = error + (u * (K @ v) - a).abs().sum()
+            error = error + (u * products - a).abs().sum()
         if not progress.note(error) or (until is not None and until()):
             break
         progress.watch(since, _FLOOR[F.dtype])
@@ -280,18 +367,15 @@ def kernel_sweeps(
             # K has lost a column, or a scaling has overflowed: again from logarithms
             G = problem.columns(problem.rows(G))
             F = problem.rows(G)
-            K, u, v = problem.plan(F, G), torch.ones_like(a), torch.ones_like(b)
-            masses = u @ K
+            K, u, v = problem.kernel(F, G), torch.ones_like(a), torch.ones_like(b)
+            masses, _ = K.moments(u)
         elif _out_of_range(u, v, _LARGEST[F.dtype]):
-            F, G = F + torch.log2(u), G + torch.log2(v)
-            K, u, v = problem.plan(F, G), torch.ones_like(a), torch.ones_like(b)
-            masses = u @ K
-        omega = relaxation.look()
-        for repeat in range(stride):
-            if repeat > 0:
-                masses = u @ K
-            v = _scaled(v, problem.safe_b / masses, omega, problem.zeros_b)
-            u = _scaled(u, problem.safe_a / (K @ v), omega, problem.zeros_a)
+            F, G, masses = F + torch.log2(u), G + torch.log2(v), v * masses
+            K, u, v = problem.kernel(F, G), torch.ones_like(a), torch.ones_like(b)
+        relaxation.look()
+        for _ in range(stride):
+            v = _scaled(v, problem.safe_b / masses, relaxation.omega, problem.zeros_b)
+            products, u, masses = K.through(v, following)
         progress.iterations += stride
     F, G = F + torch.log2(u), G + torch.log2(v)
     progress.of_last = relaxation.omega == 1.0
@@ -363,14 +447,14 @@ def _sweeps_left(progress: Progress) -> float:
     return math.log(progress.tolerance / progress.error) / math.log(rate)
 
 
-def newton(problem: DenseProblem, G: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
+def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
     """Newton's method for the dual in g. Returns F, with exact rows, and G."""
     since = len(progress.history)
     F = problem.rows(G)
-    P, inverse_a = problem.plan(F, G), 1 / problem.safe_a
+    P, inverse_a = problem.kernel(F, G), 1 / problem.safe_a
     least, best = math.inf, (F, G)
     for _ in range(_NEWTON_STEPS):
-        columns = P.sum(dim=0)
+        columns, squares = P.moments(inverse_a)
         r = problem.b - columns
         go_on = progress.note(r.abs().sum())
         if progress.error < least:
@@ -384,22 +468,29 @@ def newton(problem: DenseProblem, G: Tensor, progress: Progress) -> tuple[Tensor
         progress.watch(since, _FLOOR[G.dtype])
         goal = min(0.3, math.sqrt(progress.error)) * progress.error
         limit = min(_CONJUGATE_STEPS, progress.limit - progress.iterations)
-        x, steps = conjugate_gradients(P, inverse_a, columns, r, goal=goal, limit=limit)
+        diagonal = torch.maximum(columns - squares, 1e-3 * columns)
+        x, steps = conjugate_gradients(P, inverse_a, columns, diagonal, r, goal=goal, limit=limit)
         progress.iterations += steps
         step, scale = _armijo(P, problem, inverse_a, r, x)
         if step == 0.0:
             progress.stalled = True
             break
         ratio = _scaled(scale, problem.safe_a / scale, 1.0, problem.zeros_a)
-        P *= ratio[:, None]
-        P *= torch.exp(step * x)[None, :]
+        P = P.scaled(ratio, torch.exp(step * x))
         G = G + step * LOG2_E * x
         F = F + torch.log2(ratio)
     return F, G
 
 
 def conjugate_gradients(
-    P: Tensor, inverse_a: Tensor, columns: Tensor, r: Tensor, *, goal: float, limit: int
+    P: Kernel,
+    inverse_a: Tensor,
+    columns: Tensor,
+    diagonal: Tensor,
+    r: Tensor,
+    *,
+    goal: float,
+    limit: int,
 ) -> tuple[Tensor, int]:
     """x with H x ≈ r, of mean 0, and the number of steps.
 
@@ -407,19 +498,19 @@ def conjugate_gradients(
         P: (n, m), with exact rows.
         inverse_a: 1/a, anything where a is 0.
         columns: Pᵀ1.
+        diagonal: of H, positive where columns are.
         r: orthogonal to 1 and to columns without mass, along which H is singular.
         goal: L1 norm of the residual at which to stop.
         limit: steps at most.
     """
     active = columns > 0
-    diagonal = torch.maximum(columns - inverse_a @ (P * P), 1e-3 * columns)
     weights = torch.where(active, 1 / torch.where(active, diagonal, 1.0), 0.0)
     x, residual = torch.zeros_like(r), r * active
     z = weights * residual
     p, product, steps = z.clone(), float(residual @ z), 0
     rounding = (10 * torch.finfo(r.dtype).eps) ** 2 * product
     while steps < limit and product > rounding:
-        image = columns * p - (inverse_a * (P @ p)) @ P
+        image = columns * p - P.through(p, lambda products, rows: inverse_a[rows] * products)[2]
         steps += 1
         curvature = float(p @ image)
         if not curvature > 0:
@@ -437,7 +528,7 @@ def conjugate_gradients(
 
 
 def _armijo(
-    P: Tensor, problem: DenseProblem, inverse_a: Tensor, r: Tensor, x: Tensor
+    P: Kernel, problem: Problem, inverse_a: Tensor, r: Tensor, x: Tensor
 ) -> tuple[float, Tensor]:
     """t and P e^{t x} with enough of a rise of the dual; 0 where rounding allows none."""
     slope = float(r @ x)
@@ -446,7 +537,7 @@ def _armijo(
     rounding = 10 * torch.finfo(x.dtype).eps
     scale = x
     while step > smallest:
-        scale = P @ torch.exp(step * x)
+        scale = P.right(torch.exp(step * x))
         ratio = _scaled(scale, scale * inverse_a, 1.0, problem.zeros_a)
         rise = step * linear - float(problem.a @ torch.log(ratio))
         if rise >= 1e-4 * step * slope - rounding:
@@ -470,8 +561,8 @@ def solve(
     """
     if scaling:
         G = _levels(problem, progress, G, mean)
-    if not isinstance(problem, DenseProblem) or method == "log":
-        return logarithmic_sweeps(problem, G, progress, relaxed=method != "log")
+    if method == "log":
+        return logarithmic_sweeps(problem, G, progress)
     F, since = problem.bounds(G), len(progress.history)
     if method in ("kernel", "relaxed"):
         return kernel_sweeps(problem, F, G, progress, relaxed=method == "relaxed")
@@ -503,10 +594,7 @@ def _levels(problem: Problem, progress: Progress, G: Tensor, mean: float) -> Ten
     for epsilon in epsilons:
         level = base.at(epsilon, dtype)
         own, G32 = Progress(_LEVEL_TOLERANCE, _LEVEL_SWEEPS), g * level.kappa
-        if isinstance(level, DenseProblem):
-            _, G32 = kernel_sweeps(level, level.bounds(G32), G32, own)
-        else:
-            _, G32 = logarithmic_sweeps(level, G32, own)
+        _, G32 = kernel_sweeps(level, level.bounds(G32), G32, own)
         progress.iterations += own.iterations
         g = G32 / level.kappa
     return g.to(G.dtype) * problem.kappa

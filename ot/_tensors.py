@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -73,9 +74,9 @@ def together(**arrays: Any) -> tuple[dict[str, Tensor | None], Origin]:
                 "move it"
             )
         tensor = tensor if tensor.is_floating_point() else tensor.to(dtype)
-        finite = torch.isfinite(tensor.detach())
-        if not bool(finite.all()):
-            index = tuple((~finite).nonzero()[0].tolist())
+        extremes = tensor.detach().aminmax() if tensor.numel() else ()  # NaN if any entry is
+        if not all(math.isfinite(extreme) for extreme in extremes):
+            index = tuple((~torch.isfinite(tensor.detach())).nonzero()[0].tolist())
             raise ValueError(
                 f"{name} must be finite, got {tensor[index].item()} at index {index}; clean it"
             )

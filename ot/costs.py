@@ -101,9 +101,10 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """‖x_i − y_j‖² >= 0; the common shift keeps rounding that of the clouds, not of their place."""
     shift = 0.5 * (x.detach().mean(dim=-2, keepdim=True) + y.detach().mean(dim=-2, keepdim=True))
     x, y = x - shift, y - shift
-    squares = (x * x).sum(dim=-1)[..., :, None] + (y * y).sum(dim=-1)[..., None, :]
-    products = x @ y.transpose(-1, -2)
-    return torch.clamp(squares - 2 * products, min=0.0)
+    squares = x @ (-2 * y).transpose(-1, -2)
+    squares += (x * x).sum(dim=-1)[..., :, None]
+    squares += (y * y).sum(dim=-1)[..., None, :]
+    return squares.clamp(min=0.0) if squares.requires_grad else squares.clamp_(min=0.0)
 
 
 def _distances(x: Tensor, y: Tensor, p: float) -> Tensor:

@@ -51,6 +51,7 @@ from ..core import checks
 from ..core.checks import FloatArray
 from . import costs
 from ._sinkhorn_solver import (
+    DenseKernel,
     DenseProblem,
     Problem,
     Progress,
@@ -245,12 +246,11 @@ def sinkhorn(
         init: potentials (f, g) to start from, or a result that has them; only g matters.
         method: "auto": products with a kernel, then Newton's method where the tolerance is far off;
             "newton": the same, always; "kernel": sweeps by products with a kernel; "relaxed": the
-            same, over-relaxed; "log": sweeps in logarithms. With `chunk_size`, all but "log" are
-            over-relaxed sweeps in logarithms.
+            same, over-relaxed; "log": sweeps in logarithms.
         scaling: start from larger ε; None: if ε is below a fiftieth of the mean of C and there is
             no `init`.
-        chunk_size: never hold an (n, m) array, but blocks of so many rows or columns, made anew
-            each time; needs points.
+        chunk_size: never hold an (n, m) array, but blocks of so many rows, made anew each time;
+            needs points.
         differentiate: "plan": let `plan` and `value_transport` be differentiated as well.
 
     Returns:
@@ -624,10 +624,13 @@ class _Plan(torch.autograd.Function):
         for i, (plan, q, rows) in enumerate(zip(*shaped, strict=True)):
             inverse = torch.where(rows > 0, 1 / torch.where(rows > 0, rows, 1.0), 0.0)
             r = q.sum(dim=0) - (inverse * q.sum(dim=1)) @ plan
-            r = r - plan.sum(dim=0) * (r.sum() / plan.sum())  # rounding: orthogonal to 1
+            kernel = DenseKernel(plan)
+            columns, squares = kernel.moments(inverse)
+            r = r - columns * (r.sum() / columns.sum())  # rounding: orthogonal to 1
             goal = 10 * torch.finfo(r.dtype).eps * float(q.abs().sum())
+            diagonal = torch.maximum(columns - squares, 1e-3 * columns)
             mus[i], _ = conjugate_gradients(
-                plan, inverse, plan.sum(dim=0), r, goal=goal, limit=10 * m
+                kernel, inverse, columns, diagonal, r, goal=goal, limit=10 * m
             )
             lambdas[i] = inverse * (q.sum(dim=1) - plan @ mus[i])
         total = first[..., :, None] + second[..., None, :]

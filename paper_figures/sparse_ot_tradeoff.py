@@ -145,10 +145,12 @@ def summarise(results: Results[Settings, Config]) -> Data:
     for c in results.configs:
         data[c.k or c.n_points] = [
             Run(
-                *(float(table[name].iloc[0]) for name in ("bound", "value", "error")),
-                int(table["steps"].iloc[0]),
-                table["D"].to_numpy(),
-                float(table["missed"].iloc[0]),
+                bound=float(table["bound"].iloc[0]),
+                value=float(table["value"].iloc[0]),
+                error=float(table["error"].iloc[0]),
+                steps=int(table["steps"].iloc[0]),
+                way=table["D"].to_numpy(),
+                missed=float(table["missed"].iloc[0]),
             )
             for table in results[c]
         ]
@@ -174,7 +176,7 @@ def draw(data: Data) -> Drawing:
     left.set_xticklabels([str(k) for k in widths[:-1]])
     left.set_title("from dual bound to plan, by problem")
     for i, k in enumerate(widths):
-        t = np.arange(1, LIMIT + 1)
+        t = range(1, LIMIT + 1)
         curves = np.array([[run.shortfall(s) for s in t] for run in data[k]])
         low, median, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
         middle.plot(t, median, color=f"C{i}", label=f"k = {k}")

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fenchel.ot import ConvergenceWarning, SinkhornResult, costs, sinkhorn
-from fenchel.ot._sinkhorn_solver import LOG2_E, DenseProblem, Progress, conjugate_gradients, newton
+from fenchel.ot._sinkhorn_solver import (
+    LOG2_E,
+    DenseKernel,
+    DenseProblem,
+    Progress,
+    conjugate_gradients,
+    newton,
+)
 
 METHODS = ("auto", "newton", "kernel", "relaxed", "log")
 quick = settings(deadline=None, derandomize=True, max_examples=25)
@@ -128,6 +135,20 @@ def test_chunks_of_any_size_give_the_same(size: int) -> None:
     np.testing.assert_allclose(r.plan, dense.plan, rtol=0, atol=1e-10)
     relative = sinkhorn(x, y, chunk_size=size)
     assert relative.epsilon == pytest.approx(0.05 * squared(x, y).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_chunks_take_the_same_steps_by_every_method(method: Any) -> None:
+    x, y = clouds(24, 30)
+    a = np.ones(24)
+    a[:8] = 0.0  # all of a block
+    setting: dict[str, Any] = {"epsilon": ("mean", 0.01), "tolerance": 1e-7, "method": method}
+    dense = sinkhorn(x, y, a / 16, **setting)
+    r = sinkhorn(x, y, a / 16, chunk_size=8, **setting)
+    assert r.status == "converged"
+    assert r.iterations == dense.iterations
+    for one, other in ((r.f, dense.f), (r.g, dense.g), (r.plan, dense.plan)):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-8 * np.abs(other).max())
 
 
 def test_relaxed_sweeps_need_fewer_iterations_and_newton_fewer_still() -> None:
@@ -413,7 +434,8 @@ def test_conjugate_gradients_solve_the_singular_system() -> None:
     rows, columns = P.sum(dim=1), P.sum(dim=0)
     H = torch.diag(columns) - P.T @ torch.diag(1 / rows) @ P
     r = H @ torch.tensor(rng.normal(size=5))
-    x, steps = conjugate_gradients(P, 1 / rows, columns, r, goal=1e-15, limit=50)
+    kernel, diagonal = DenseKernel(P), torch.diagonal(H)
+    x, steps = conjugate_gradients(kernel, 1 / rows, columns, diagonal, r, goal=1e-15, limit=50)
     np.testing.assert_allclose((H @ x).numpy(), r.numpy(), atol=1e-14)
     assert steps <= 8
     assert float(x[2]) == 0.0
