@@ -44,6 +44,7 @@ _STALLS = 4  # looks without a better error, in rounding's reach, that end the s
 _FLOOR = {torch.float32: 3e-4, torch.float64: 1e-10}  # errors that may be rounding's
 _MAX_RELAXATION, _RELAXED_LOOKS = 1.998, 10
 _NEWTON_STEPS, _CONJUGATE_STEPS = 100, 500
+_DRIFT = {torch.float32: 15.0, torch.float64: 100.0}  # of log P, before P is made anew
 _STRIDE = 20.0  # largest |t x_j|: e^{t x} stays in range
 
 
@@ -325,13 +326,24 @@ def _violation(weights: Tensor, potential: Tensor, exact: Tensor) -> Tensor:
 
 
 def symmetric_sweeps(problem: Problem, F: Tensor, progress: Progress) -> Tensor:
-    """F = G where x = y and a = b: F ← (F + rows(F))/2, which halves the error or better."""
+    """F = G where x = y and a = b: F ← (F + rows(F))/2, which halves the error or better.
+
+    By products with the kernel K = P: u ← √(u a/(K u)).
+    """
+    K, u = problem.kernel(F, F), torch.ones_like(F)
     while True:
-        exact = problem.rows(F)
-        if not progress.note(_violation(problem.a, F, exact)):
-            return F
+        products = K.right(u)
+        if not progress.note((u * products - problem.a).abs().sum()):
+            return F + torch.log2(u)
         progress.watch(0, _FLOOR[F.dtype])
-        F = 0.5 * (F + exact)
+        following = torch.sqrt(u * (problem.safe_a / products))
+        u = _scaled(u, following, 1.0, problem.zeros_a)
+        if not bool(torch.isfinite(u).all()):
+            F = 0.5 * (F + problem.rows(F))
+            K, u = problem.kernel(F, F), torch.ones_like(F)
+        elif _out_of_range(u, u, _LARGEST[F.dtype]):
+            F = F + torch.log2(u)
+            K, u = problem.kernel(F, F), torch.ones_like(F)
         progress.iterations += 1
 
 
@@ -452,7 +464,7 @@ def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Ten
     since = len(progress.history)
     F = problem.rows(G)
     P, inverse_a = problem.kernel(F, G), 1 / problem.safe_a
-    least, best = math.inf, (F, G)
+    least, best, drift = math.inf, (F, G), 0.0
     for _ in range(_NEWTON_STEPS):
         columns, squares = P.moments(inverse_a)
         r = problem.b - columns
@@ -475,10 +487,15 @@ def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Ten
         if step == 0.0:
             progress.stalled = True
             break
-        ratio = _scaled(scale, problem.safe_a / scale, 1.0, problem.zeros_a)
-        P = P.scaled(ratio, torch.exp(step * x))
+        drift += step * float(x.abs().max())
         G = G + step * LOG2_E * x
-        F = F + torch.log2(ratio)
+        if drift > _DRIFT[G.dtype]:  # entries that were 0 may have come back
+            F, drift = problem.rows(G), 0.0
+            P = problem.kernel(F, G)
+        else:
+            ratio = _scaled(scale, problem.safe_a / scale, 1.0, problem.zeros_a)
+            P = P.scaled(ratio, torch.exp(step * x))
+            F = F + torch.log2(ratio)
     return F, G
 
 
