@@ -1,4 +1,4 @@
-"""Optimal transport: milliseconds to a marginal error, against POT and OTT-JAX.
+"""Optimal transport against POT, OTT-JAX and GeomLoss: entropic, divergences, sparse plans, large.
 
 Problem: x ~ N(0, I_d), y = A z + 1.5/√d with z ~ N(0, I_d) and A = 0.7 I + 0.3 G/√d, n = m, squared
 Euclidean cost, ε = r mean(C), float64, cost matrix given. POT: the fastest of its methods that
@@ -8,12 +8,17 @@ the worse marginal, are computed from the plans returned. Wall time, median of u
 take 20 000 iterations, fewer where these would take more than some seconds; one that has not
 reached the tolerance then is marked ">" with the time that it took.
 
-Each table is measured in a process of its own: bound to one core, and with all of them.
+Each table is measured in a process of its own, bound to one core or with all of them. Peers that
+are missing are left out.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import math
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +29,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ...core.checks import FloatArray
@@ -38,12 +42,17 @@ _TRIAL = 50  # iterations to see how long they take
 Solver: TypeAlias = Callable[[int], Any]  # at most so many iterations -> plan
 
 
-def cost_matrix(n: int, dim: int) -> FloatArray:
-    """Of the problem above."""
+def clouds(n: int, dim: int) -> tuple[FloatArray, FloatArray]:
+    """x and y of the problem above, (n, d)."""
     rng = np.random.default_rng(0)
     x, z = rng.standard_normal((2, n, dim))
     A = 0.7 * np.eye(dim) + 0.3 * rng.standard_normal((dim, dim)) / np.sqrt(dim)
-    y = z @ A.T + 1.5 / np.sqrt(dim)
+    return x, z @ A.T + 1.5 / np.sqrt(dim)
+
+
+def cost_matrix(n: int, dim: int) -> FloatArray:
+    """Squared distances of these."""
+    x, y = clouds(n, dim)
     squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None]
     return np.maximum(squares - 2 * x @ y.T, 0.0)
 
@@ -145,18 +154,14 @@ def otts(C: FloatArray, epsilon: float, tolerance: float) -> tuple[float, float]
     return best([partial(solve, True), partial(solve, False)], tolerance)
 
 
-def measure() -> None:
-    """One table, with the cores that this process has."""
-    cores = len(os.sched_getaffinity(0))
-    table = Table(
-        title=f"Milliseconds to the tolerance, float64, {cores} core{'s' * (cores > 1)}",
-        caption="ratio: fastest peer that reached the tolerance, or nearest one, over fenchel; >: "
+def sinkhorn_table() -> Table:
+    """Milliseconds to a marginal error."""
+    table = _table(
+        "Entropic plans: milliseconds to the tolerance, float64",
+        "ratio: fastest peer that reached the tolerance, or nearest one, over fenchel; >: "
         f"not reached within {CAP:,} iterations or {BUDGET:g} s",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+        ("n", "d", "r", "tolerance", "fenchel", "POT", "OTT", "ratio"),
     )
-    for column in ("n", "d", "r", "tolerance", "fenchel", "POT", "OTT", "ratio"):
-        table.add_column(column, justify="right", no_wrap=True)
     for n in SIZES:
         for dim in DIMS:
             C = cost_matrix(n, dim)
@@ -179,7 +184,188 @@ def measure() -> None:
                         ),
                         _digits(min(others) / own) if others else "",
                     )
-    Console().print(table)
+    return table
+
+
+def divergence_table() -> Table:
+    """Milliseconds for the divergence and its gradient in the points, and how far off that is."""
+    table = _table(
+        "Sinkhorn divergence with its gradient in x, n = 1024, d = 2, float64",
+        "error: of the gradient, relative, against a solve to 1e-11; OTT: to the same tolerances, "
+        "jitted; GeomLoss has no tolerance, but a schedule of ε",
+        ("r", "library", "setting", "milliseconds", "error"),
+    )
+    n = 1024
+    x, y = clouds(n, 2)
+    for ratio in RATIOS:
+        epsilon = ratio * float(cost_matrix(n, 2).mean())
+        reference = _our_gradient(x, y, epsilon, 1e-11)()
+        rows: list[tuple[str, str, Callable[[], FloatArray] | None]] = [
+            ("fenchel", f"tolerance {t:.0e}", _our_gradient(x, y, epsilon, t)) for t in TOLERANCES
+        ]
+        rows += [("OTT", f"tolerance {t:.0e}", _ott_gradient(x, y, epsilon, t)) for t in TOLERANCES]
+        rows += [
+            ("GeomLoss", f"scaling {scaling:g}", _geomloss_gradient(x, y, epsilon, scaling))
+            for scaling in (0.5, 0.9, 0.99)
+        ]
+        for library, setting, call in rows:
+            if call is not None:
+                call()
+                milliseconds, gradient = median_time(call)
+                error = np.linalg.norm(gradient - reference) / np.linalg.norm(reference)
+                table.add_row(f"{ratio:g}", library, setting, _digits(milliseconds), f"{error:.1e}")
+    return table
+
+
+def _our_gradient(
+    x: FloatArray, y: FloatArray, epsilon: float, tolerance: float
+) -> Callable[[], FloatArray]:
+    import torch
+
+    from ...ot import sinkhorn_divergence
+
+    points, others = torch.tensor(x, requires_grad=True), torch.tensor(y)
+
+    def call() -> FloatArray:
+        found = sinkhorn_divergence(points, others, epsilon=epsilon, tolerance=tolerance)
+        return np.asarray(torch.autograd.grad(found.value, points)[0])
+
+    return call
+
+
+def _geomloss_gradient(
+    x: FloatArray, y: FloatArray, epsilon: float, scaling: float
+) -> Callable[[], FloatArray] | None:
+    """Of twice GeomLoss's, whose cost is ½ ‖x − y‖²; None where it is missing."""
+    try:
+        import torch
+        from geomloss import SamplesLoss
+    except ModuleNotFoundError:
+        return None
+    points, others = torch.tensor(x, requires_grad=True), torch.tensor(y)
+    loss = SamplesLoss(
+        "sinkhorn", p=2, blur=math.sqrt(epsilon / 2), scaling=scaling, backend="tensorized"
+    )
+
+    def call() -> FloatArray:
+        return np.asarray(torch.autograd.grad(2 * loss(points, others), points)[0])
+
+    return call
+
+
+def _ott_gradient(
+    x: FloatArray, y: FloatArray, epsilon: float, tolerance: float
+) -> Callable[[], FloatArray] | None:
+    try:
+        import jax
+        from ott.geometry import pointcloud
+        from ott.tools import sinkhorn_divergence as peer
+    except ModuleNotFoundError:
+        return None
+    jax.config.update("jax_enable_x64", True)
+    settings = {"threshold": tolerance, "max_iterations": CAP}
+
+    def value(points: Any, others: Any) -> Any:
+        return peer.sinkhorn_divergence(
+            pointcloud.PointCloud, points, others, epsilon=epsilon, solve_kwargs=settings
+        )[0]
+
+    compiled = jax.jit(jax.grad(value)).lower(x, y).compile()
+    return lambda: np.asarray(compiled(x, y))
+
+
+def sparse_table() -> Table:
+    """Seconds for plans with at most k entries a column, and what they are worth."""
+    table = _table(
+        "At most k entries a column, n = 1024, d = 2, cost over its maximum, γ = 1",
+        "row error: of the plan returned, L1, of the mass; POT: smooth_ot_semi_dual, 500 "
+        "iterations, stopThr 1e-9",
+        ("k", "fenchel, s", "row error", "gap", "POT, s", "row error", "ratio"),
+    )
+    from ...ot import quadratic_plan, sparse_plan
+
+    C = cost_matrix(1024, 2)
+    C /= C.max()
+    weights = np.full(len(C), 1 / len(C))
+    sparse_plan(C[:50, :50], k=2)  # compiles
+    for k in (2, 8, 1024):
+
+        def solve(k: int = k) -> Any:
+            return quadratic_plan(C) if k == len(C) else sparse_plan(C, k=k)
+
+        milliseconds, found = median_time(solve, repeats=3)
+        row = [f"{milliseconds / 1e3:.2g}", f"{found.error:.1e}"]
+        row.append(f"{found.gap / found.primal_value:.1e}")
+        try:
+            import ot
+        except ModuleNotFoundError:
+            table.add_row(str(k), *row)
+            continue
+        kind = "l2" if k == len(C) else "sparsity_constrained"
+
+        def peer(k: int = k, kind: str = kind) -> Any:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints shapes
+                return ot.smooth.smooth_ot_semi_dual(
+                    weights, weights, C, 1.0, reg_type=kind, max_nz=k, stopThr=1e-9, numItermax=500
+                )
+
+        peers, plan = median_time(peer, repeats=1)
+        error = np.abs(np.asarray(plan).sum(axis=1) - weights).sum()
+        row += [f"{peers / 1e3:.2g}", f"{error:.1e}", _digits(peers / milliseconds)]
+        table.add_row(str(k), *row)
+    return table
+
+
+def large_table() -> Table:
+    """Seconds and memory of large problems, by matrix and in blocks of rows."""
+    table = _table(
+        "Large clouds, d = 2",
+        "chunk: rows of a block that is made anew in each sweep; -: the matrix is kept. GiB: peak "
+        "of the process, libraries included",
+        ("n", "r", "tolerance", "dtype", "chunk", "seconds", "CPU s", "iterations", "GiB"),
+    )
+    for case in (
+        (4096, 0.05, 1e-3, "float32", None),
+        (4096, 0.05, 1e-3, "float32", 64),
+        (4096, 0.005, 1e-6, "float64", None),
+        (4096, 0.005, 1e-6, "float64", 64),
+        (16_384, 0.05, 1e-3, "float32", None),
+        (16_384, 0.05, 1e-3, "float32", 64),
+    ):
+        code = f"from fenchel.experiments.benchmarks.ot import large; large{case}"
+        out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        chunk = "-" if case[4] is None else str(case[4])
+        table.add_row(
+            str(case[0]), f"{case[1]:g}", f"{case[2]:.0e}", case[3], chunk, *out.stdout.split()
+        )
+    return table
+
+
+def large(n: int, ratio: float, tolerance: float, dtype: str, chunk_size: int | None) -> None:
+    """Print seconds, CPU seconds, iterations and peak memory of one solve from points."""
+    from ...ot import sinkhorn
+
+    x, y = (points.astype(dtype) for points in clouds(n, 2))
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = sinkhorn(x, y, epsilon=("mean", ratio), tolerance=tolerance, chunk_size=chunk_size)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if not found.converged:
+        raise ArithmeticError(f"{found} at n = {n}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    sys.stdout.write(f"{wall:.2g} {cpu:.2g} {found.iterations} {peak:.1f}\n")
+
+
+def _table(title: str, caption: str, columns: Sequence[str]) -> Table:
+    cores = len(os.sched_getaffinity(0))
+    table = Table(
+        title=f"{title}, {cores} core{'s' * (cores > 1)}",
+        caption=caption,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _digits(value: float) -> str:
@@ -187,11 +373,19 @@ def _digits(value: float) -> str:
 
 
 def main() -> None:
-    """Measure and print, on one core and on all."""
+    """Measure and print: on one core and on all, large problems on all."""
     available = sorted(os.sched_getaffinity(0))
-    for cores in ({available[0]}, set(available)):
-        code = (
-            f"import os; os.sched_setaffinity(0, {cores}); "
-            "from fenchel.experiments.benchmarks.ot import measure; measure()"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True)
+    alone, together = {available[0]}, set(available)
+    for name, places in (
+        ("sinkhorn_table", (alone, together)),
+        ("divergence_table", (alone, together)),
+        ("sparse_table", (alone,)),
+        ("large_table", (together,)),
+    ):
+        for cores in places:
+            code = (
+                f"import os; os.sched_setaffinity(0, {cores}); "
+                f"from rich.console import Console; from fenchel.experiments.benchmarks import ot; "
+                f"Console().print(ot.{name}())"
+            )
+            subprocess.run([sys.executable, "-c", code], check=True)
