@@ -37,6 +37,9 @@ else:
     from .divergences import DivergenceResult, sinkhorn_divergence
     from .exact import ExactPlan, exact_plan, exact_plan_1d
     from .maps import EntropicMap, entropic_map
+    from .monge_gap import monge_gap
+    from .monge_map import MongeMap
+    from .neural_dual import NeuralDual
     from .router import Router, Routing
     from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn
     from .sparse import SparsePlan, quadratic_plan, sparse_plan
@@ -46,6 +49,8 @@ else:
         "DivergenceResult",
         "EntropicMap",
         "ExactPlan",
+        "MongeMap",
+        "NeuralDual",
         "Router",
         "Routing",
         "SinkhornResult",
@@ -54,6 +59,7 @@ else:
         "entropic_map",
         "exact_plan",
         "exact_plan_1d",
+        "monge_gap",
         "quadratic_plan",
         "sinkhorn",
         "sinkhorn_divergence",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 Array: TypeAlias = npt.NDArray[Any] | Tensor
+_SMALL = 1 << 18  # entries of an array
 _FLOATS = (torch.float32, torch.float64)
 _MASS_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # relative, of sums of weights
 
@@ -100,6 +103,27 @@ def _from_numpy(value: Any, name: str) -> Tensor:
     if not (array.flags.c_contiguous and array.flags.writeable):  # torch warns, or refuses
         array = array.copy()
     return torch.from_numpy(array)
+
+
+@contextmanager
+def threads_for(work: int) -> Iterator[None]:
+    """One thread of torch's for loops over small arrays, in which threads cost more than they do.
+
+    Where another process has a core, waiting for it makes them 10 to 50 times slower. Torch's
+    number of threads is that of the process: calls from several Python threads share it.
+
+    Args:
+        work: entries of the largest array.
+    """
+    before = torch.get_num_threads()
+    if work > _SMALL or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def require_shape(tensor: Tensor, name: str, shape: tuple[int | None, ...], meaning: str) -> None:

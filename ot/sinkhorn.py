@@ -60,7 +60,15 @@ from ._sinkhorn_solver import (
     solve,
     symmetric_sweeps,
 )
-from ._tensors import Array, Origin, require_equal_mass, require_shape, together, weights
+from ._tensors import (
+    Array,
+    Origin,
+    require_equal_mass,
+    require_shape,
+    threads_for,
+    together,
+    weights,
+)
 
 Method: TypeAlias = Literal["auto", "newton", "kernel", "relaxed", "log"]
 Status: TypeAlias = Literal["converged", "max_iterations", "precision"]
@@ -285,7 +293,7 @@ def sinkhorn(
         mean = float(means.reshape(-1)[i])
         progress = Progress(float(tolerance), max_iterations)
         scaled = mean > _SCALING_FROM * problem.epsilon and init is None
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(len(problem.a) * len(problem.b)):
             F, G = solve(
                 problem,
                 progress,
@@ -325,7 +333,7 @@ def symmetric_sinkhorn(
     solved = []
     for problem in given.problems(epsilons):
         progress = Progress(tolerance, max_iterations)
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(len(problem.a) * len(problem.b)):
             start = 0.5 * problem.rows(torch.zeros_like(problem.b))
             G = symmetric_sweeps(problem, start, progress)
             solved.append(_finished(problem, progress, problem.rows(G), G))

@@ -1,0 +1,294 @@
+"""Transport maps for any cost, learned with the Monge gap.
+
+A network T_θ is trained to send samples of μ to ν while it moves them optimally for a cost c:
+
+    minimise  S(T♯μ, ν) + λ M_ρ(T) + λ_c E_ρ ‖JF − JFᵀ‖_F²
+
+    S       Sinkhorn divergence of the squared Euclidean cost, whatever c is; its term W(ν, ν) has
+            no gradient and is left out
+    M_ρ     Monge gap for c of T on a reference measure ρ whose support holds that of μ; ρ = μ
+            unless another is given (`monge_gap`)
+    F       the field of a structured map T(x) = x − ∇h*(F(x)); it is a gradient if T is optimal
+
+One step: batches x ~ μ, y ~ ν, w ~ ρ; the two solves of S(T(x), y) and that of the gap; gradients
+by the envelope theorem, without unrolling; Adam. Both ε are fixed before the first step, as ratios
+of mean costs: of y with itself for S, of x to y for the gap.
+
+The solve of the gap is started from the potential of the step before, extended to the new points:
+g_j = −ε log Σ_i a_i exp((f_i − c(w_i, T(w'_j)))/ε) over the last w, f.
+
+References:
+    Uscidda, Cuturi. The Monge gap: a regularizer to learn all transport maps. ICML 2023.
+    Settings of the authors' tutorial (OTT-JAX): ratios 0.1 and 0.01, tolerance 1e-3, batches of
+    256, Adam with 1e-3, residual networks.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any, Literal, Self, TypeAlias, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..core import checks
+from ..core.device import resolve
+from . import costs
+from .learned_map import Data, Draws, LearnedMap
+from .monge_gap import monge_gap
+from .networks import MLP, ResidualMap, SphereMap, StructuredMap, conservativity
+from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn, symmetric_sinkhorn
+
+Form: TypeAlias = Literal["auto", "residual", "structured", "sphere"]
+Penalty: TypeAlias = Literal["gap", "displacement"]
+Epsilon: TypeAlias = float | tuple[Literal["mean"], float]
+_EXACT_LIMIT = 2048  # points of an exact gap
+
+
+class MongeMap(LearnedMap):
+    """A map from source to target, near to optimal for the cost.
+
+        from fenchel.ot import MongeMap
+        mapping = MongeMap(cost="euclidean").fit(source, target)
+        moved = mapping.transport(points)
+
+    Args:
+        cost: c, a name of `costs.NAMED` or a `costs.Cost`.
+        strength: λ >= 0, or a function of the step. Values between 0.1 (squared costs) and 10 are
+            usual: more is nearer to optimal, and a little farther from the target.
+        form: "residual": x + F(x); "structured": x − ∇h*(F(x)), for costs h(x − y) with h strictly
+            convex; "sphere": on the sphere; "auto": "sphere" for that cost, else "residual".
+        hidden: widths of F.
+        network: T itself, a module (n, d) -> (n, d), instead of `form` and `hidden`; it is copied.
+        warm_up: steps over which λ rises to its value, from 0.
+        conservativity: λ_c >= 0, for structured maps.
+        penalty: "gap", or "displacement": λ E c(x, T(x)), a baseline that pulls T to the identity.
+        fit_epsilon: ε of S: a number, or ("mean", r): r times the mean cost of the first target
+            batch with itself.
+        gap_epsilon: ε of the gap: a number, or ("mean", r): r times the mean c from the first
+            source batch to the first target batch.
+        tolerance: of the marginal errors of both solves.
+        n_steps, batch_size, learning_rate, validate_every, n_validation, patience, seed, device,
+            dtype, progress: see `LearnedMap`.
+
+    Attributes:
+        history: columns "loss", "fit", "gap" (entropic, less its floor ε log n), "strength",
+            "iterations" (of the solves of a step), "unsolved" (share of solves beyond the
+            tolerance): means over the steps of a row; "divergence" and "exact_gap" on points held
+            out.
+        constants_: "fit_epsilon" and "gap_epsilon".
+    """
+
+    def __init__(
+        self,
+        *,
+        cost: str | costs.Cost = "sqeuclidean",
+        strength: float | Callable[[int], float] = 1.0,
+        form: Form = "auto",
+        hidden: Sequence[int] = (64, 64, 64),
+        network: nn.Module | None = None,
+        warm_up: int = 0,
+        conservativity: float = 0.0,
+        penalty: Penalty = "gap",
+        fit_epsilon: Epsilon = ("mean", 0.1),
+        gap_epsilon: Epsilon = ("mean", 0.01),
+        tolerance: float = 1e-3,
+        n_steps: int = 2000,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        validate_every: int = 100,
+        n_validation: int = 512,
+        patience: int | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
+        progress: bool = True,
+    ) -> None:
+        super().__init__(
+            n_steps=n_steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            validate_every=validate_every,
+            n_validation=n_validation,
+            patience=patience,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            progress=progress,
+        )
+        for value, name, choices in (
+            (form, "form", get_args(Form)),
+            (penalty, "penalty", get_args(Penalty)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+        own = costs.get(cost)
+        if form == "structured":
+            if not isinstance(own, costs.TranslationCost):
+                raise ValueError(f"cost must be h(x − y) for a structured map, got {own}; see form")
+            own.conjugate_gradient(torch.zeros(1, 1))  # raises where h is not strictly convex
+        if (form == "structured") < (conservativity > 0):
+            raise ValueError(
+                f"conservativity must be 0 unless the form is structured, got {conservativity}; "
+                'pass form="structured"'
+            )
+        if not callable(strength):
+            checks.array(strength, "strength", shape=(), low=0.0)
+        checks.integer(warm_up, "warm_up", minimum=0)
+        checks.array(conservativity, "conservativity", shape=(), low=0.0)
+        checks.positive(tolerance, "tolerance")
+        for epsilon, name in ((fit_epsilon, "fit_epsilon"), (gap_epsilon, "gap_epsilon")):
+            _resolved(epsilon, 1.0, name)
+        self.cost, self.strength, self.form, self.hidden = cost, strength, form, tuple(hidden)
+        self.network, self.warm_up, self.conservativity = network, warm_up, conservativity
+        self.penalty, self.tolerance = penalty, tolerance
+        self.fit_epsilon, self.gap_epsilon = fit_epsilon, gap_epsilon
+        self._reference: Draws | None = None
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def fit(
+        self, source: Data, target: Data, *, reference: Data | None = None, resume: bool = False
+    ) -> Self:
+        """Learn a map from source to target.
+
+        Args:
+            source: points (n, d), numpy or torch, or a sampler (n, rng) -> (n, d).
+            target: points (m, d), or a sampler.
+            reference: ρ, likewise; None: the source.
+            resume: go on from where an interrupted, or loaded, fit has ended, with the same data.
+
+        Returns:
+            The map itself.
+
+        Raises:
+            TypeError, ValueError: data of another shape, not finite, or of too few points.
+            FloatingPointError: a loss is not finite.
+        """
+        self._reference = None
+        if reference is not None:
+            self._reference = Draws(reference, "reference", self, self.seed, hold_out=False)
+        super().fit(source, target, resume=resume)
+        if len(self.history["unsolved"]) and (share := self.history["unsolved"].mean()) > 0.01:
+            warnings.warn(
+                f"{share:.0%} of the solves ended before their tolerance; take a larger "
+                "gap_epsilon, tolerance or float64",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _start(self, source: Data, target: Data) -> None:
+        super()._start(source, target)
+        self._last = None
+
+    def _build(self, dim: int) -> nn.ModuleDict:
+        if self.network is not None:
+            return nn.ModuleDict({"map": deepcopy(self.network)})
+        field, own = MLP(dim, self.hidden), costs.get(self.cost)
+        if self.form == "structured":
+            return nn.ModuleDict({"map": StructuredMap(field, cast(costs.TranslationCost, own))})
+        on_sphere = self.form == "sphere" or (self.form == "auto" and isinstance(own, costs.Sphere))
+        return nn.ModuleDict({"map": SphereMap(field) if on_sphere else ResidualMap(field)})
+
+    def _prepare(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        own = costs.get(self.cost)
+        own.check(x, "source")
+        own.check(y, "target")
+        within = float(costs.NAMED["sqeuclidean"].between(y, y).mean())
+        between = float(own.between(x, y).mean())
+        return {
+            "fit_epsilon": _resolved(self.fit_epsilon, within, "fit_epsilon"),
+            "gap_epsilon": _resolved(self.gap_epsilon, between, "gap_epsilon"),
+        }
+
+    def _moved(self, x: Tensor) -> Tensor:
+        assert self.networks_ is not None
+        with torch.no_grad():
+            return cast(Tensor, self.networks_["map"](x))
+
+    def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        assert self.networks_ is not None
+        network, w = self.networks_["map"], x
+        if self._reference is not None:
+            w = self._reference(self.batch_size)
+        moved = self._finite(network(x))
+        image = moved if w is x else network(w)
+        strength = self._strength_now()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # they are counted
+            fit, solves = self._fitting(moved, y)
+            regularizer, gap = self._regularizer(w, image, strength, solves)
+        loss = fit + strength * regularizer
+        if self.conservativity > 0:
+            field = network.field
+            loss = loss + self.conservativity * conservativity(field, w, generator=self._probes)
+        self._adam["all"].zero_grad(set_to_none=True)
+        loss.backward()
+        self._adam["all"].step()
+        return {
+            "loss": float(loss.detach()),
+            "fit": float(fit.detach()),
+            "gap": gap,
+            "strength": strength,
+            "iterations": float(sum(one.iterations for one in solves)),
+            "unsolved": sum(not one.converged for one in solves) / len(solves),
+        }
+
+    def _strength_now(self) -> float:
+        strength = self.strength(self.step_) if callable(self.strength) else self.strength
+        return float(strength) * min(1.0, (self.step_ + 1) / (self.warm_up + 1))
+
+    def _fitting(self, moved: Tensor, y: Tensor) -> tuple[Tensor, list[SinkhornResult]]:
+        """S less its constant term."""
+        epsilon = self.constants_["fit_epsilon"]
+        xy = sinkhorn(moved, y, epsilon=epsilon, tolerance=self.tolerance)
+        xx = symmetric_sinkhorn(moved, epsilon=epsilon, tolerance=self.tolerance)
+        return xy.value - 0.5 * xx.value, [xy, xx]
+
+    def _regularizer(
+        self, w: Tensor, image: Tensor, strength: float, solves: list[SinkhornResult]
+    ) -> tuple[Tensor, float]:
+        """What λ multiplies, and gap_ent − ε log n = gap_kl + ε log n, which is 0 at best."""
+        own = costs.get(self.cost)
+        moved = own.matched(w, image).mean()
+        if self.penalty == "displacement" or strength == 0:
+            return moved, math.nan
+        epsilon = self.constants_["gap_epsilon"]
+        init = None
+        if self._last is not None:
+            points, f = self._last
+            g = _soft_transform(own.between(points, image.detach()), f, epsilon)
+            init = (f, g)
+        solve = sinkhorn(w, image, cost=own, epsilon=epsilon, tolerance=self.tolerance, init=init)
+        solves.append(solve)
+        self._last = w, solve.f.detach()
+        gap = moved - solve.value
+        return gap, float(gap.detach()) + epsilon * math.log(len(w))
+
+    def _measured(self, x: Tensor, y: Tensor, moved: Tensor) -> dict[str, float]:
+        n = min(len(x), _EXACT_LIMIT)
+        return {"exact_gap": float(monge_gap(x[:n], moved[:n], cost=self.cost, kind="exact"))}
+
+    def _more(self) -> dict[str, Any]:
+        return {"last": self._last}
+
+    def _restore_more(self, state: dict[str, Any]) -> None:
+        device = resolve(self.device)
+        if state["last"] is not None:
+            self._last = state["last"][0].to(device), state["last"][1].to(device)
+
+
+def _soft_transform(cost: Tensor, f: Tensor, epsilon: float) -> Tensor:
+    """g_j = −ε log mean_i exp((f_i − C_ij)/ε)."""
+    return epsilon * (math.log(len(f)) - torch.logsumexp((f[:, None] - cost) / epsilon, dim=0))
+
+
+def _resolved(epsilon: Any, mean: float, name: str) -> float:
+    if isinstance(epsilon, (tuple, list)):
+        if len(epsilon) != 2 or epsilon[0] != "mean":
+            raise ValueError(f'{name} must be a number or ("mean", number), got {epsilon!r}')
+        return max(checks.positive(epsilon[1], name) * mean, 1e-30)
+    return checks.positive(epsilon, name)
