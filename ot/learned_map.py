@@ -33,8 +33,7 @@ from ._tensors import Array, require_shape, together
 from .divergences import sinkhorn_divergence
 from .sinkhorn import ConvergenceWarning
 
-Sampler: TypeAlias = Callable[[int, np.random.Generator], Any]
-Data: TypeAlias = Array | Sampler
+Data: TypeAlias = Array | Callable[[int, np.random.Generator], Array]
 _HELD_OUT = 0.2  # of an array, at most
 _BETTER = 1e-3  # relative fall of the divergence that counts as one
 
@@ -103,8 +102,8 @@ class LearnedMap(ABC):
         """Constants of the fit, from a first batch; they come to `constants_`."""
 
     @abstractmethod
-    def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        """One step on a batch; "loss" and other numbers, to be averaged into `history`."""
+    def _step(self, source: Draws, target: Draws) -> dict[str, float]:
+        """One step on batches; "loss" and other numbers, to be averaged into `history`."""
 
     @abstractmethod
     def _moved(self, x: Tensor) -> Tensor:
@@ -135,18 +134,16 @@ class LearnedMap(ABC):
             self._start(source, target)
         elif self._dim != (dim := _dim(source, "source")):
             raise ValueError(f"source must have d = {self._dim} as before, got {dim}; start anew")
-        draws = [
-            Draws(data, name, self, rng)
-            for data, name, rng in zip(
-                (source, target), ("source", "target"), self._held, strict=True
-            )
-        ]
+        draws = (
+            Draws(source, "source", self, self._held[0]),
+            Draws(target, "target", self, self._held[1]),
+        )
         if self.step_ == 0:
-            self.constants_ = self._prepare(*(draw(self.batch_size) for draw in draws))
+            self.constants_ = self._prepare(*(draw.batch() for draw in draws))
         held_out = [draw.held_out() for draw in draws]
         with _Bar(self) as bar:
             while self.step_ < self.n_steps and not self.stopped_:
-                losses = self._step(*(draw(self.batch_size) for draw in draws))
+                losses = self._step(*draws)
                 if not np.isfinite(losses["loss"]):
                     raise FloatingPointError(
                         f"the loss is {losses['loss']} at step {self.step_}; lower learning_rate"
@@ -226,13 +223,16 @@ class LearnedMap(ABC):
 
     def transport(self, points: Array) -> Any:
         """T of points (..., d), numpy or torch; not differentiable, returned as they came."""
-        if self.networks_ is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first")
+        return self._carried(points, self._moved)
+
+    def _carried(self, points: Array, move: Callable[[Tensor], Tensor]) -> Any:
+        """What `move` makes of points (..., d), as an array of their kind."""
+        self._require_fitted()
         arrays, origin = together(points=points)
         given = cast(Tensor, arrays["points"])
         require_shape(given, "points", (self._dim,), f"(..., {self._dim}) as in fit")
         x = given.detach().to(resolve(self.device), dtype_of(self.dtype)).reshape(-1, self._dim)
-        moved = self._moved(x).detach().reshape(given.shape)
+        moved = move(x).detach().reshape(given.shape)
         return origin.restore(moved.to(given.device, given.dtype))
 
     def score(self, source: Array, target: Array) -> float:
@@ -244,6 +244,11 @@ class LearnedMap(ABC):
         arrays, _ = together(moved=moved, target=target)
         both = (cast(Tensor, arrays[name]).detach().double() for name in ("moved", "target"))
         return -self._divergence(*both)
+
+    def _require_fitted(self) -> nn.ModuleDict:
+        if self.networks_ is None:
+            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first")
+        return self.networks_
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Arguments of the constructor, as in scikit-learn; `deep` changes nothing."""
@@ -270,8 +275,7 @@ class LearnedMap(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the map and the state of its fit to a file; see `load`."""
-        if self.networks_ is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first")
+        networks = self._require_fitted()
         params = {
             name: _plain(value) for name, value in self.get_params().items() if _can_store(value)
         }
@@ -279,10 +283,10 @@ class LearnedMap(ABC):
             "class": type(self).__name__,
             "params": params,
             "dim": self._dim,
-            "networks": self.networks_.state_dict(),
+            "networks": networks.state_dict(),
             "optimizers": {name: one.state_dict() for name, one in self._adam.items()},
             "rng": self._rng.bit_generator.state,
-            "probes": self._probes.get_state(),
+            "probes": (self._probes.device.type, self._probes.get_state()),
             "held": self._held,
             "step": self.step_,
             "stopped": self.stopped_,
@@ -335,8 +339,8 @@ class LearnedMap(ABC):
         new._rng = np.random.default_rng()
         new._rng.bit_generator.state = state["rng"]
         new._probes = torch.Generator(device)
-        if device.type == "cpu":
-            new._probes.set_state(state["probes"])
+        if state["probes"][0] == device.type:  # those of another device differ
+            new._probes.set_state(state["probes"][1])
         new.step_, new.stopped_ = state["step"], state["stopped"]
         new.rows_, new._sums, new._best = state["rows"], state["sums"], state["best"]
         new.constants_ = state["constants"]
@@ -402,8 +406,9 @@ class Draws:
         points = cast(Tensor, arrays[self.name]).detach()
         return points.to(resolve(self.owner.device), dtype_of(self.owner.dtype))
 
-    def __call__(self, size: int) -> Tensor:
-        """So many points, without repetition; all that there are if these are fewer."""
+    def batch(self) -> Tensor:
+        """`batch_size` points, without repetition; all that there are if these are fewer."""
+        size = self.owner.batch_size
         if self._sampler is not None:
             return self._tensor(self._sampler(size, self.owner._rng))
         if size >= len(self._points):

@@ -40,7 +40,13 @@ from . import costs
 from .learned_map import Data, Draws, LearnedMap
 from .monge_gap import monge_gap
 from .networks import MLP, ResidualMap, SphereMap, StructuredMap, conservativity
-from .sinkhorn import ConvergenceWarning, SinkhornResult, sinkhorn, symmetric_sinkhorn
+from .sinkhorn import (
+    ConvergenceWarning,
+    SinkhornResult,
+    resolved_epsilon,
+    sinkhorn,
+    symmetric_sinkhorn,
+)
 
 Form: TypeAlias = Literal["auto", "residual", "structured", "sphere"]
 Penalty: TypeAlias = Literal["gap", "displacement"]
@@ -130,7 +136,7 @@ class MongeMap(LearnedMap):
             if not isinstance(own, costs.TranslationCost):
                 raise ValueError(f"cost must be h(x − y) for a structured map, got {own}; see form")
             own.conjugate_gradient(torch.zeros(1, 1))  # raises where h is not strictly convex
-        if (form == "structured") < (conservativity > 0):
+        if conservativity > 0 and form != "structured":
             raise ValueError(
                 f"conservativity must be 0 unless the form is structured, got {conservativity}; "
                 'pass form="structured"'
@@ -141,7 +147,7 @@ class MongeMap(LearnedMap):
         checks.array(conservativity, "conservativity", shape=(), low=0.0)
         checks.positive(tolerance, "tolerance")
         for epsilon, name in ((fit_epsilon, "fit_epsilon"), (gap_epsilon, "gap_epsilon")):
-            _resolved(epsilon, 1.0, name)
+            resolved_epsilon(epsilon, torch.ones(()), name)
         self.cost, self.strength, self.form, self.hidden = cost, strength, form, tuple(hidden)
         self.network, self.warm_up, self.conservativity = network, warm_up, conservativity
         self.penalty, self.tolerance = penalty, tolerance
@@ -152,20 +158,13 @@ class MongeMap(LearnedMap):
     def fit(
         self, source: Data, target: Data, *, reference: Data | None = None, resume: bool = False
     ) -> Self:
-        """Learn a map from source to target.
+        """As `LearnedMap.fit`.
 
         Args:
-            source: points (n, d), numpy or torch, or a sampler (n, rng) -> (n, d).
-            target: points (m, d), or a sampler.
+            source: points (n, d), or a sampler.
+            target: likewise.
             reference: ρ, likewise; None: the source.
-            resume: go on from where an interrupted, or loaded, fit has ended, with the same data.
-
-        Returns:
-            The map itself.
-
-        Raises:
-            TypeError, ValueError: data of another shape, not finite, or of too few points.
-            FloatingPointError: a loss is not finite.
+            resume: see there.
         """
         self._reference = None
         if reference is not None:
@@ -197,11 +196,11 @@ class MongeMap(LearnedMap):
         own = costs.get(self.cost)
         own.check(x, "source")
         own.check(y, "target")
-        within = float(costs.NAMED["sqeuclidean"].between(y, y).mean())
-        between = float(own.between(x, y).mean())
+        within = costs.NAMED["sqeuclidean"].between(y, y).mean()
+        between = own.between(x, y).mean()
         return {
-            "fit_epsilon": _resolved(self.fit_epsilon, within, "fit_epsilon"),
-            "gap_epsilon": _resolved(self.gap_epsilon, between, "gap_epsilon"),
+            "fit_epsilon": float(resolved_epsilon(self.fit_epsilon, within, "fit_epsilon")),
+            "gap_epsilon": float(resolved_epsilon(self.gap_epsilon, between, "gap_epsilon")),
         }
 
     def _moved(self, x: Tensor) -> Tensor:
@@ -209,11 +208,11 @@ class MongeMap(LearnedMap):
         with torch.no_grad():
             return cast(Tensor, self.networks_["map"](x))
 
-    def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
+    def _step(self, source: Draws, target: Draws) -> dict[str, float]:
         assert self.networks_ is not None
-        network, w = self.networks_["map"], x
-        if self._reference is not None:
-            w = self._reference(self.batch_size)
+        network = self.networks_["map"]
+        x, y = source.batch(), target.batch()
+        w = x if self._reference is None else self._reference.batch()
         moved = self._finite(network(x))
         image = moved if w is x else network(w)
         strength = self._strength_now()
@@ -251,7 +250,7 @@ class MongeMap(LearnedMap):
     def _regularizer(
         self, w: Tensor, image: Tensor, strength: float, solves: list[SinkhornResult]
     ) -> tuple[Tensor, float]:
-        """What λ multiplies, and gap_ent − ε log n = gap_kl + ε log n, which is 0 at best."""
+        """What λ multiplies, and gap_ent − ε log n, which is at least the exact gap, hence 0."""
         own = costs.get(self.cost)
         moved = own.matched(w, image).mean()
         if self.penalty == "displacement" or strength == 0:
@@ -284,11 +283,3 @@ class MongeMap(LearnedMap):
 def _soft_transform(cost: Tensor, f: Tensor, epsilon: float) -> Tensor:
     """g_j = −ε log mean_i exp((f_i − C_ij)/ε)."""
     return epsilon * (math.log(len(f)) - torch.logsumexp((f[:, None] - cost) / epsilon, dim=0))
-
-
-def _resolved(epsilon: Any, mean: float, name: str) -> float:
-    if isinstance(epsilon, (tuple, list)):
-        if len(epsilon) != 2 or epsilon[0] != "mean":
-            raise ValueError(f'{name} must be a number or ("mean", number), got {epsilon!r}')
-        return max(checks.positive(epsilon[1], name) * mean, 1e-30)
-    return checks.positive(epsilon, name)

@@ -5,8 +5,9 @@
     StructuredMap   T(x) = x − ∇h*(F(x)) for costs h(x − y), h strictly convex. An optimal map has
                     F = ∇f for a c-concave f; where F is a gradient its Jacobian is symmetric
     SphereMap       T(x) = (x + F(x))/‖x + F(x)‖, for points of norm 1
-    ICNN            a convex function f(x): z_0 = q(x), z_{l+1} = softplus(W_l z_l + A_l x + c_l)
-                    with W_l >= 0 entrywise, f(x) = ½ e^s ‖x‖² + ⟨v, x⟩ + ⟨w, z_L⟩, w >= 0
+    ICNN            a convex function f(x) = ½ e^s ‖x‖² + ⟨v, x⟩ + ⟨w, z_L⟩, w >= 0, with
+                    z_1 = softplus(A_0 x + c_0), z_{l+1} = softplus(W_l z_l + A_l x + c_l), W_l >= 0
+                    entrywise
 
 Maps start near the identity: the last layer of F is started a tenth as large as others.
 
@@ -31,21 +32,20 @@ _SMALL = 0.1  # of the last layer, at the start
 
 
 class MLP(nn.Sequential):
-    """ℝᵈ → ℝᵉ, GELU between layers.
+    """ℝᵈ → ℝᵈ, GELU between layers.
 
     Args:
         dim: d.
         hidden: widths of the hidden layers.
-        out: e; None: d.
     """
 
-    def __init__(self, dim: int, hidden: Sequence[int] = (64, 64, 64), out: int | None = None):
+    def __init__(self, dim: int, hidden: Sequence[int] = (64, 64, 64)):
         widths = [checks.integer(dim, "dim", minimum=1)]
         widths += [checks.integer(width, "hidden", minimum=1) for width in hidden]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.GELU()]
-        last = nn.Linear(widths[-1], dim if out is None else out)
+        last = nn.Linear(widths[-1], dim)
         with torch.no_grad():
             last.weight *= _SMALL
             last.bias *= _SMALL
@@ -85,20 +85,16 @@ class StructuredMap(nn.Module):
         return x - self.cost.conjugate_gradient(self.field(x))
 
 
-class SphereMap(nn.Module):
+class SphereMap(ResidualMap):
     """T(x) = (x + F(x))/‖x + F(x)‖.
 
     Args:
         field: F, points (n, d) to (n, d).
     """
 
-    def __init__(self, field: nn.Module) -> None:
-        super().__init__()
-        self.field = field
-
     def forward(self, x: Tensor) -> Tensor:
         """T of points (n, d) of norm 1, of norm 1 too."""
-        return nn.functional.normalize(x + self.field(x), dim=-1)
+        return nn.functional.normalize(super().forward(x), dim=-1)
 
 
 def conservativity(

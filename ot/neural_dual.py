@@ -55,16 +55,15 @@ over coordinates: min(d, 50) there, the value of that code, is 1 here for d <= 5
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, Self, TypeAlias, cast, get_args
+from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..core import checks
-from ..core.device import dtype as dtype_of
-from ..core.device import resolve
-from ._tensors import Array, require_shape, together
-from .learned_map import Data, Draws, LearnedMap, NotFittedError
+from ._tensors import Array
+from .gaussians import gaussian_map_matrix
+from .learned_map import Draws, LearnedMap
 from .networks import ICNN
 
 Method: TypeAlias = Literal["makkuva", "w2gn"]
@@ -99,16 +98,8 @@ def dual_objective(f: Potential, g: Potential, x: Tensor, y: Tensor) -> Tensor:
 def dual_value(f: Potential, g: Potential, x: Tensor, y: Tensor) -> Tensor:
     """E‖x‖² + E‖y‖² − 2 J(f, g), which is W₂², of the cost ‖x − y‖², at a solution.
 
-    With g = f* it is at most W₂² between the samples; with another g it may be more.
-
-    Args:
-        f: potential of the map from x to y.
-        g: potential of the map from y to x.
-        x: points (n, d) of μ.
-        y: points (m, d) of ν.
-
-    Returns:
-        The value, ().
+    Of the arguments of `dual_objective`. With g = f* it is at most W₂² between the samples; with
+    another g it may be more.
     """
     squares = (x * x).sum(dim=-1).mean() + (y * y).sum(dim=-1).mean()
     return squares - 2 * dual_objective(f, g, x, y)
@@ -126,24 +117,6 @@ def _inner(f: Potential, back: Tensor, y: Tensor) -> Tensor:
 
 def _squared_error(one: Tensor, other: Tensor) -> Tensor:
     return ((one - other) ** 2).sum(dim=-1).mean()
-
-
-def gaussian_map(source: Tensor, target: Tensor) -> Tensor:
-    """A = Σ₁^{−½} (Σ₁^½ Σ₂ Σ₁^½)^½ Σ₁^{−½}.
-
-    The optimal map from N(m₁, Σ₁) to N(m₂, Σ₂) for ‖x − y‖² is x ↦ m₂ + A (x − m₁).
-
-    Args:
-        source: Σ₁, (d, d), positive definite.
-        target: Σ₂, (d, d), positive semidefinite.
-
-    Returns:
-        A, (d, d), symmetric, with A Σ₁ A = Σ₂.
-    """
-    root, inverse = _powers(source, 0.5, -0.5)
-    (middle,) = _powers(root @ target @ root, 0.5)
-    A = inverse @ middle @ inverse
-    return 0.5 * (A + A.T)
 
 
 def _powers(matrix: Tensor, *powers: float) -> list[Tensor]:
@@ -172,7 +145,8 @@ class _Frame(nn.Module):
         a, b = x.double().mean(dim=0), y.double().mean(dim=0)
         if start == "gaussian":
             source, target = (_covariance(one.double()) for one in (x, y))
-            P, Q = _powers(gaussian_map(source, target), 0.5, -0.5)
+            A = gaussian_map_matrix(source.cpu().numpy(), target.cpu().numpy())
+            P, Q = _powers(torch.as_tensor(A, device=x.device), 0.5, -0.5)
             variance = torch.trace(P @ source @ P) / len(a)
         else:
             a = b = 0.5 * (a + b)
@@ -301,12 +275,6 @@ class NeuralDual(LearnedMap):
         self.inner_steps = checks.integer(inner_steps, "inner_steps", minimum=1)
         self.cycle_weight = checks.positive(cycle_weight, "cycle_weight")
         self.beta1, self.beta2 = float(beta1), float(beta2)
-        self._inner_draws: Draws | None = None
-
-    def fit(self, source: Data, target: Data, *, resume: bool = False) -> Self:
-        """As `LearnedMap.fit`; the target is also that of the inner steps."""
-        self._target, self._inner_draws = target, None
-        return super().fit(source, target, resume=resume)
 
     def _build(self, dim: int) -> nn.ModuleDict:
         f, g = ICNN(dim, self.hidden), ICNN(dim, self.hidden)
@@ -330,12 +298,12 @@ class NeuralDual(LearnedMap):
         f, g, frame = (self.networks_[name] for name in ("f", "g", "frame"))
         return cast(ICNN, f), cast(ICNN, g), cast(_Frame, frame)
 
-    def _step(self, x: Tensor, y: Tensor) -> dict[str, float]:
+    def _step(self, source: Draws, target: Draws) -> dict[str, float]:
         f, g, frame = self._parts()
-        x, y = frame.source(x), frame.target(y)
+        x, y = frame.source(source.batch()), frame.target(target.batch())
         if self.method == "makkuva":
             for _ in range(self.inner_steps):
-                inner = frame.target(self._inner_batch())
+                inner = frame.target(target.batch())
                 self._descend(_inner(f, g.gradient(inner), inner), "g")
             with torch.no_grad():
                 back = g.gradient(y)
@@ -347,11 +315,6 @@ class NeuralDual(LearnedMap):
             loss = f(x).mean() - _inner(f, back.detach(), y) + self.cycle_weight * cycle
             self._descend(loss, "f", "g")
         return {"loss": float(loss.detach())}
-
-    def _inner_batch(self) -> Tensor:
-        if self._inner_draws is None:
-            self._inner_draws = Draws(self._target, "target", self, self._held[1])
-        return self._inner_draws(self.batch_size)
 
     def _descend(self, loss: Tensor, *names: str) -> None:
         """A step on the parameters of these networks only."""
@@ -389,11 +352,4 @@ class NeuralDual(LearnedMap):
 
     def inverse(self, points: Array) -> Any:
         """T⁻¹ of points (..., d), numpy or torch; not differentiable, returned as they came."""
-        if self.networks_ is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit first")
-        arrays, origin = together(points=points)
-        given = cast(Tensor, arrays["points"])
-        require_shape(given, "points", (self._dim,), f"(..., {self._dim}) as in fit")
-        y = given.detach().to(resolve(self.device), dtype_of(self.dtype)).reshape(-1, self._dim)
-        moved = self._moved_back(y).reshape(given.shape)
-        return origin.restore(moved.to(given.device, given.dtype))
+        return self._carried(points, self._moved_back)

@@ -399,18 +399,21 @@ def _mean_costs(given: _Given) -> Tensor:
     return torch.tensor(means, dtype=given.a.dtype).reshape(given.batch)
 
 
-def _epsilons(epsilon: Any, means: Tensor, dtype: torch.dtype) -> Tensor:
-    """ε of each problem, held constant."""
+def resolved_epsilon(epsilon: Any, means: Tensor, name: str = "epsilon") -> Tensor:
+    """ε of each problem, from its mean cost if it is relative; None: ("mean", 0.05)."""
     if epsilon is None:
         epsilon = ("mean", 0.05)
-    if isinstance(epsilon, tuple):
-        if len(epsilon) != 2 or epsilon[0] != "mean":
-            raise ValueError(f'epsilon must be a number or ("mean", number), got {epsilon!r}')
-        ratio = checks.positive(epsilon[1], "epsilon")
-        # a cost of 0 everywhere: the plan is a bᵀ whatever ε is
-        epsilons = torch.where(means > 0, ratio * means, torch.ones_like(means))
-    else:
-        epsilons = torch.full_like(means, checks.positive(epsilon, "epsilon"))
+    if not isinstance(epsilon, tuple):
+        return torch.full_like(means, checks.positive(epsilon, name))
+    if len(epsilon) != 2 or epsilon[0] != "mean":
+        raise ValueError(f'{name} must be a number or ("mean", number), got {epsilon!r}')
+    ratio = checks.positive(epsilon[1], name)
+    # a cost of 0 everywhere: the plan is a bᵀ whatever ε is
+    return torch.where(means > 0, ratio * means, torch.ones_like(means))
+
+
+def _epsilons(epsilon: Any, means: Tensor, dtype: torch.dtype) -> Tensor:
+    epsilons = resolved_epsilon(epsilon, means)
     largest = _LARGEST_EXPONENT[dtype]
     if bool((means > largest * epsilons).any()):
         raise ValueError(

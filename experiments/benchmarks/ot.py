@@ -225,17 +225,15 @@ def divergence_table() -> Table:
 def _our_gradient(
     x: FloatArray, y: FloatArray, epsilon: float, tolerance: float
 ) -> Callable[[], FloatArray]:
-    import torch
-
     from ...ot import sinkhorn_divergence
 
-    points, others = torch.tensor(x, requires_grad=True), torch.tensor(y)
-
-    def call() -> FloatArray:
-        found = sinkhorn_divergence(points, others, epsilon=epsilon, tolerance=tolerance)
-        return np.asarray(torch.autograd.grad(found.value, points)[0])
-
-    return call
+    return _torch_gradient(
+        lambda one, other: (
+            sinkhorn_divergence(one, other, epsilon=epsilon, tolerance=tolerance).value
+        ),
+        x,
+        y,
+    )
 
 
 def _geomloss_gradient(
@@ -243,19 +241,23 @@ def _geomloss_gradient(
 ) -> Callable[[], FloatArray] | None:
     """Of twice GeomLoss's, whose cost is ½ ‖x − y‖²; None where it is missing."""
     try:
-        import torch
         from geomloss import SamplesLoss
     except ModuleNotFoundError:
         return None
-    points, others = torch.tensor(x, requires_grad=True), torch.tensor(y)
     loss = SamplesLoss(
         "sinkhorn", p=2, blur=math.sqrt(epsilon / 2), scaling=scaling, backend="tensorized"
     )
+    return _torch_gradient(lambda one, other: 2 * loss(one, other), x, y)
 
-    def call() -> FloatArray:
-        return np.asarray(torch.autograd.grad(2 * loss(points, others), points)[0])
 
-    return call
+def _torch_gradient(
+    value: Callable[[Any, Any], Any], x: FloatArray, y: FloatArray
+) -> Callable[[], FloatArray]:
+    """Calls for the gradient of a value in its first argument."""
+    import torch
+
+    points, others = torch.tensor(x, requires_grad=True), torch.tensor(y)
+    return lambda: np.asarray(torch.autograd.grad(value(points, others), points)[0])
 
 
 def _ott_gradient(

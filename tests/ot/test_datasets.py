@@ -31,7 +31,6 @@ from fenchel.ot.datasets import (
     TransportProblem,
     _PotentialGradient,
     convex_potential,
-    gaussian_map_matrix,
     gaussian_pair,
     load_h5ad,
     moons_to_s_curve,
@@ -40,6 +39,7 @@ from fenchel.ot.datasets import (
     sphere_caps,
     sphere_toward_pole,
 )
+from fenchel.ot.gaussians import gaussian_map_matrix
 
 SEPARABLE: dict[str, TranslationCost] = {
     "squared": SquaredEuclidean(),
