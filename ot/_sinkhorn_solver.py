@@ -29,12 +29,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 LOG2_E = 1 / math.log(2)
-_SMALLEST = {torch.float32: 1e-25, torch.float64: 1e-200}  # of P: less is 0, not subnormal
+_SMALLEST = {torch.float32: 1e-25, torch.float64: 1e-200}  # of P: less is 0
+_LEAST = {torch.float32: -100.0, torch.float64: -1000.0}  # exponents, the powers still normal
 _LARGEST = {torch.float32: 1e8, torch.float64: 1e30}  # scalings that need not yet be absorbed
 _LEVEL_TOLERANCE, _LEVEL_SWEEPS = 0.05, 30  # of a level of ε-scaling
 _SWITCH = 3e-2  # error below which Newton's method takes over
@@ -66,6 +68,11 @@ class Problem(ABC):
         self.zeros_b = zeros_b if bool(zeros_b.any()) else None
         self.safe_a, self.safe_b = a.masked_fill(zeros_a, 1.0), b.masked_fill(zeros_b, 1.0)
 
+    @property
+    def scratch(self) -> Tensor | None:
+        """An array of the shape of each block, if there is one."""
+        return None
+
     @abstractmethod
     def costs(self) -> Iterator[tuple[slice, Tensor]]:
         """C in blocks of rows, from the first to the last: which, and (rows, m)."""
@@ -81,26 +88,34 @@ class Problem(ABC):
     def rows(self, G: Tensor) -> Tensor:
         """F with exact rows, (n,)."""
         G = G + self.log_b
-        return torch.cat([_soft_minimum(C, G, self.kappa, dim=1) for _, C in self.costs()])
+        parts = [soft_minimum(C, G, self.kappa, 1, self.scratch) for _, C in self.costs()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def columns(self, F: Tensor) -> Tensor:
         """G with exact columns, (m,)."""
         F = F + self.log_a
-        parts = [_soft_minimum(C, F[rows], self.kappa, dim=0) for rows, C in self.costs()]
+        parts = [soft_minimum(C, F[rows], self.kappa, 0, self.scratch) for rows, C in self.costs()]
         if len(parts) == 1:
             return parts[0]
-        return _soft_minimum(torch.stack(parts), torch.zeros_like(F[: len(parts)]), 1.0, dim=0)
+        return soft_minimum(torch.stack(parts), torch.zeros_like(F[: len(parts)]), 1.0, 0)
 
     def bounds(self, G: Tensor) -> Tensor:
         """F with largest entries 2^F_i of 1 in each row, weights of rows left out: a start."""
         G = (G + self.log_b)[None, :]
-        return -torch.cat([torch.add(G, C, alpha=-self.kappa).amax(dim=1) for _, C in self.costs()])
+        parts = [
+            torch.add(G, C, alpha=-self.kappa, out=self.scratch).amax(dim=1)
+            for _, C in self.costs()
+        ]
+        return -torch.cat(parts)
 
     def blocks(self, F: Tensor, G: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Rows of P and of C, from the first to the last: which, and both (rows, m)."""
+        """Rows of P and of C, from the first to the last: which, and both (rows, m).
+
+        P is overwritten by what comes next.
+        """
         F, G = F + self.log_a, G + self.log_b
         for rows, C in self.costs():
-            yield rows, _plan(C, F[rows], G, self.kappa), C
+            yield rows, _plan(C, F[rows], G, self.kappa, out=self.scratch), C
 
 
 class DenseProblem(Problem):
@@ -113,6 +128,11 @@ class DenseProblem(Problem):
     def __init__(self, cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> None:
         super().__init__(a, b, epsilon)
         self.cost = cost
+
+    @cached_property
+    def scratch(self) -> Tensor:
+        """One array for all passes: fresh memory costs more than to compute what it holds."""
+        return torch.empty_like(self.cost)
 
     def costs(self) -> Iterator[tuple[slice, Tensor]]:
         """One block."""
@@ -166,21 +186,27 @@ class StreamedProblem(Problem):
         return StreamedProblem(x, y, a, b, epsilon, self.between, self.chunk_size)
 
 
-def _plan(cost: Tensor, F: Tensor, G: Tensor, kappa: float, *, in_place: bool = False) -> Tensor:
+def _plan(cost: Tensor, F: Tensor, G: Tensor, kappa: float, *, out: Tensor | None = None) -> Tensor:
     """2^(F + G − κ C), where F and G hold the logarithms of the weights."""
-    P = torch.add(F[:, None], cost, alpha=-kappa, out=cost if in_place else None)
+    P = torch.add(F[:, None], cost, alpha=-kappa, out=out)
     P += G[None, :]
-    torch.exp2(P, out=P)
-    return torch.nn.functional.threshold_(P, _SMALLEST[P.dtype], 0.0)
+    return powers(P)
 
 
-def _soft_minimum(cost: Tensor, potential: Tensor, kappa: float, dim: int) -> Tensor:
-    """−log₂ Σ 2^(potential − κ C) over one axis; ∞ where all potentials are −∞."""
-    E = torch.add(potential.unsqueeze(1 - dim), cost, alpha=-kappa)
+def powers(E: Tensor) -> Tensor:
+    """2^E in place, 0 where that is tiny: numbers that are not normal take three times as long."""
+    E.clamp_(min=_LEAST[E.dtype])
+    return torch.nn.functional.threshold_(torch.exp2(E, out=E), _SMALLEST[E.dtype], 0.0)
+
+
+def soft_minimum(
+    cost: Tensor, potential: Tensor, kappa: float, dim: int, out: Tensor | None = None
+) -> Tensor:
+    """−log₂ Σ 2^(potential − κ C) over one axis; ∞ where all potentials are −∞; `out` is lost."""
+    E = torch.add(potential.unsqueeze(1 - dim), cost, alpha=-kappa, out=out)
     largest = E.amax(dim=dim, keepdim=True).clamp(min=torch.finfo(E.dtype).min)
     E -= largest
-    torch.exp2(E, out=E)
-    return -(largest.squeeze(dim) + torch.log2(E.sum(dim=dim)))
+    return -(largest.squeeze(dim) + torch.log2(powers(E).sum(dim=dim)))
 
 
 class Kernel(ABC):
@@ -242,7 +268,7 @@ class StreamedKernel(Kernel):
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         for rows, C in self.problem.costs():
-            yield rows, _plan(C, self.F[rows], self.G, self.problem.kappa, in_place=True)
+            yield rows, _plan(C, self.F[rows], self.G, self.problem.kappa, out=C)
 
     def right(self, v: Tensor) -> Tensor:
         """K v."""

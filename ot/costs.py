@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -97,14 +97,36 @@ class TranslationCost(Cost):
         """
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+class _SquaredDistances(torch.autograd.Function):
     """‖x_i − y_j‖² >= 0; the common shift keeps rounding that of the clouds, not of their place."""
-    shift = 0.5 * (x.detach().mean(dim=-2, keepdim=True) + y.detach().mean(dim=-2, keepdim=True))
-    x, y = x - shift, y - shift
-    squares = x @ (-2 * y).transpose(-1, -2)
-    squares += (x * x).sum(dim=-1)[..., :, None]
-    squares += (y * y).sum(dim=-1)[..., None, :]
-    return squares.clamp(min=0.0) if squares.requires_grad else squares.clamp_(min=0.0)
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        shift = 0.5 * (x.mean(dim=-2, keepdim=True) + y.mean(dim=-2, keepdim=True))
+        ctx.save_for_backward(x, y, shift)
+        x, y = x - shift, y - shift
+        squares = x @ (-2 * y).transpose(-1, -2)
+        squares += (x * x).sum(dim=-1)[..., :, None]
+        squares += (y * y).sum(dim=-1)[..., None, :]
+        return squares.clamp_(min=0.0)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """With weights W: 2 Σ_j W_ij (x_i − y_j), and alike for y."""
+        x, y, shift = ctx.saved_tensors
+        own_x, own_y = x - shift, y - shift
+        to_x = to_y = None
+        if ctx.needs_input_grad[0]:
+            to_x = 2 * (outer.sum(dim=-1)[..., None] * own_x - outer @ own_y)
+            to_x = to_x.sum_to_size(x.shape)
+        if ctx.needs_input_grad[1]:
+            to_y = 2 * (outer.sum(dim=-2)[..., None] * own_y - outer.transpose(-1, -2) @ own_x)
+            to_y = to_y.sum_to_size(y.shape)
+        return to_x, to_y
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    return cast(Tensor, _SquaredDistances.apply(x, y))
 
 
 def _distances(x: Tensor, y: Tensor, p: float) -> Tensor:

@@ -12,6 +12,7 @@ a `numpy.random.Generator`.
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class LearnedMap(ABC):
         n_steps: steps in all; `fit` ends there.
         batch_size: points a step takes from each side.
         learning_rate: of Adam.
+        final_rate: where the learning rate ends: it falls to learning_rate · final_rate over
+            n_steps, along half a cosine; in (0, 1], 1: it is constant.
         validate_every: steps between two rows of `history`.
         n_validation: points of each side held out (arrays: a fifth at most) or drawn (samplers).
         patience: stop after so many rows without a lower divergence on these, and go back to the
@@ -65,6 +68,7 @@ class LearnedMap(ABC):
         n_steps: int,
         batch_size: int,
         learning_rate: float,
+        final_rate: float,
         validate_every: int,
         n_validation: int,
         patience: int | None,
@@ -76,6 +80,7 @@ class LearnedMap(ABC):
         self.n_steps = checks.integer(n_steps, "n_steps", minimum=1)
         self.batch_size = checks.integer(batch_size, "batch_size", minimum=2)
         self.learning_rate = checks.positive(learning_rate, "learning_rate")
+        self.final_rate = float(checks.array(final_rate, "final_rate", shape=(), low=0.0, high=1.0))
         self.validate_every = checks.integer(validate_every, "validate_every", minimum=1)
         self.n_validation = checks.integer(n_validation, "n_validation", minimum=2)
         self.patience = (
@@ -95,7 +100,7 @@ class LearnedMap(ABC):
 
     def _optimizers(self, networks: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
         """Adam for all."""
-        return {"all": torch.optim.Adam(networks.parameters(), lr=self.learning_rate)}
+        return {"all": torch.optim.Adam(networks.parameters(), lr=self.learning_rate, fused=True)}
 
     @abstractmethod
     def _prepare(self, x: Tensor, y: Tensor) -> dict[str, float]:
@@ -143,6 +148,7 @@ class LearnedMap(ABC):
         held_out = [draw.held_out() for draw in draws]
         with _Bar(self) as bar:
             while self.step_ < self.n_steps and not self.stopped_:
+                self._set_rate()
                 losses = self._step(*draws)
                 if not np.isfinite(losses["loss"]):
                     raise FloatingPointError(
@@ -175,6 +181,13 @@ class LearnedMap(ABC):
         self.rows_: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._best: dict[str, Any] | None = None
+
+    def _set_rate(self) -> None:
+        fallen = 0.5 * (1 - math.cos(math.pi * self.step_ / self.n_steps))
+        rate = self.learning_rate * (1 - (1 - self.final_rate) * fallen)
+        for optimizer in self._adam.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def _validate(self, x: Tensor, y: Tensor) -> None:
         before = self.rows_[-1]["step"] if self.rows_ else 0.0

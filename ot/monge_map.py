@@ -14,8 +14,9 @@ One step: batches x ~ μ, y ~ ν, w ~ ρ; the two solves of S(T(x), y) and that 
 by the envelope theorem, without unrolling; Adam. Both ε are fixed before the first step, as ratios
 of mean costs: of y with itself for S, of x to y for the gap.
 
-The solve of the gap is started from the potential of the step before, extended to the new points:
-g_j = −ε log Σ_i a_i exp((f_i − c(w_i, T(w'_j)))/ε) over the last w, f.
+The solves between two clouds are started from the potentials of the step before, extended to the
+new points: g_j = −ε log Σ_i a_i exp((f_i − c(w_i, T(w'_j)))/ε) over the last w, f for the gap, and
+alike for S.
 
 References:
     Uscidda, Cuturi. The Monge gap: a regularizer to learn all transport maps. ICML 2023.
@@ -37,6 +38,7 @@ from torch import Tensor, nn
 from ..core import checks
 from ..core.device import resolve
 from . import costs
+from ._sinkhorn_solver import LOG2_E, soft_minimum
 from .learned_map import Data, Draws, LearnedMap
 from .monge_gap import monge_gap
 from .networks import MLP, ResidualMap, SphereMap, StructuredMap, conservativity
@@ -77,8 +79,8 @@ class MongeMap(LearnedMap):
         gap_epsilon: ε of the gap: a number, or ("mean", r): r times the mean c from the first
             source batch to the first target batch.
         tolerance: of the marginal errors of both solves.
-        n_steps, batch_size, learning_rate, validate_every, n_validation, patience, seed, device,
-            dtype, progress: see `LearnedMap`.
+        n_steps, batch_size, learning_rate, final_rate, validate_every, n_validation, patience,
+            seed, device, dtype, progress: see `LearnedMap`.
 
     Attributes:
         history: columns "loss", "fit", "gap" (entropic, less its floor ε log n), "strength",
@@ -105,6 +107,7 @@ class MongeMap(LearnedMap):
         n_steps: int = 2000,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
+        final_rate: float = 1.0,
         validate_every: int = 100,
         n_validation: int = 512,
         patience: int | None = None,
@@ -117,6 +120,7 @@ class MongeMap(LearnedMap):
             n_steps=n_steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            final_rate=final_rate,
             validate_every=validate_every,
             n_validation=n_validation,
             patience=patience,
@@ -153,7 +157,7 @@ class MongeMap(LearnedMap):
         self.penalty, self.tolerance = penalty, tolerance
         self.fit_epsilon, self.gap_epsilon = fit_epsilon, gap_epsilon
         self._reference: Draws | None = None
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: dict[str, tuple[Tensor, Tensor]] = {}  # points and f of a solve, by name
 
     def fit(
         self, source: Data, target: Data, *, reference: Data | None = None, resume: bool = False
@@ -181,7 +185,7 @@ class MongeMap(LearnedMap):
 
     def _start(self, source: Data, target: Data) -> None:
         super()._start(source, target)
-        self._last = None
+        self._last = {}
 
     def _build(self, dim: int) -> nn.ModuleDict:
         if self.network is not None:
@@ -243,7 +247,7 @@ class MongeMap(LearnedMap):
     def _fitting(self, moved: Tensor, y: Tensor) -> tuple[Tensor, list[SinkhornResult]]:
         """S less its constant term."""
         epsilon = self.constants_["fit_epsilon"]
-        xy = sinkhorn(moved, y, epsilon=epsilon, tolerance=self.tolerance)
+        xy = self._solve("fit", moved, y, costs.NAMED["sqeuclidean"], epsilon)
         xx = symmetric_sinkhorn(moved, epsilon=epsilon, tolerance=self.tolerance)
         return xy.value - 0.5 * xx.value, [xy, xx]
 
@@ -256,16 +260,24 @@ class MongeMap(LearnedMap):
         if self.penalty == "displacement" or strength == 0:
             return moved, math.nan
         epsilon = self.constants_["gap_epsilon"]
-        init = None
-        if self._last is not None:
-            points, f = self._last
-            g = _soft_transform(own.between(points, image.detach()), f, epsilon)
-            init = (f, g)
-        solve = sinkhorn(w, image, cost=own, epsilon=epsilon, tolerance=self.tolerance, init=init)
+        solve = self._solve("gap", w, image, own, epsilon)
         solves.append(solve)
-        self._last = w, solve.f.detach()
         gap = moved - solve.value
         return gap, float(gap.detach()) + epsilon * math.log(len(w))
+
+    def _solve(
+        self, name: str, x: Tensor, y: Tensor, cost: costs.Cost, epsilon: float
+    ) -> SinkhornResult:
+        """A solve started from the potential of the one of that name in the step before."""
+        init = None
+        if name in self._last:
+            points, f = self._last[name]
+            C, kappa = cost.between(points, y.detach()), LOG2_E / epsilon
+            g = soft_minimum(C, kappa * f - math.log2(len(f)), kappa, dim=0, out=C) / kappa
+            init = (f, g)
+        solve = sinkhorn(x, y, cost=cost, epsilon=epsilon, tolerance=self.tolerance, init=init)
+        self._last[name] = x.detach(), solve.f.detach()
+        return solve
 
     def _measured(self, x: Tensor, y: Tensor, moved: Tensor) -> dict[str, float]:
         n = min(len(x), _EXACT_LIMIT)
@@ -276,10 +288,4 @@ class MongeMap(LearnedMap):
 
     def _restore_more(self, state: dict[str, Any]) -> None:
         device = resolve(self.device)
-        if state["last"] is not None:
-            self._last = state["last"][0].to(device), state["last"][1].to(device)
-
-
-def _soft_transform(cost: Tensor, f: Tensor, epsilon: float) -> Tensor:
-    """g_j = −ε log mean_i exp((f_i − C_ij)/ε)."""
-    return epsilon * (math.log(len(f)) - torch.logsumexp((f[:, None] - cost) / epsilon, dim=0))
+        self._last = {name: (x.to(device), f.to(device)) for name, (x, f) in state["last"].items()}

@@ -215,8 +215,8 @@ class NeuralDual(LearnedMap):
             exponentials of their parameters: a step changes log w by about this rate, and the
             1e-4 of the authors, for weights that are clipped, would take thousands of steps to
             move them.
-        batch_size, validate_every, n_validation, patience, seed, device, dtype, progress: see
-            `LearnedMap`.
+        batch_size, final_rate, validate_every, n_validation, patience, seed, device, dtype,
+            progress: see `LearnedMap`.
 
     Attributes:
         history: column "loss": what f descends on, with its constant: J, plus λ C for "w2gn", of x̃
@@ -239,6 +239,7 @@ class NeuralDual(LearnedMap):
         n_steps: int = 2000,
         batch_size: int = 256,
         learning_rate: float = 1e-2,
+        final_rate: float = 1.0,
         validate_every: int = 100,
         n_validation: int = 512,
         patience: int | None = None,
@@ -251,6 +252,7 @@ class NeuralDual(LearnedMap):
             n_steps=n_steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            final_rate=final_rate,
             validate_every=validate_every,
             n_validation=n_validation,
             patience=patience,

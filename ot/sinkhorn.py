@@ -35,7 +35,6 @@ References:
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,12 +50,14 @@ from ..core import checks
 from ..core.checks import FloatArray
 from . import costs
 from ._sinkhorn_solver import (
+    LOG2_E,
     DenseKernel,
     DenseProblem,
     Problem,
     Progress,
     StreamedProblem,
     conjugate_gradients,
+    powers,
     solve,
     symmetric_sweeps,
 )
@@ -436,13 +437,14 @@ def _starts(init: Any, given: _Given) -> Tensor:
 
 @dataclass(frozen=True)
 class _Solved:
-    """One problem's potentials (of mass 1), value and record."""
+    """One problem's potentials and plan (of mass 1), value and record."""
 
     f: Tensor
     g: Tensor
     value: float
     error: float
     progress: Progress
+    plan: Tensor | None  # if it was made for the error, and in one piece
 
 
 def _finished(problem: Problem, progress: Progress, F: Tensor, G: Tensor) -> _Solved:
@@ -462,14 +464,15 @@ def _finished(problem: Problem, progress: Progress, F: Tensor, G: Tensor) -> _So
     first, second = (problem.a.double() @ F.double(), problem.b.double() @ G.double())
     shift = ((second - first) / 2).to(F.dtype)
     F, G = F + shift, G - shift
-    error = progress.error
+    error, plan = progress.error, None
     if F.dtype != torch.float64 or not progress.of_last:
         masses = torch.zeros_like(G)
         for _, P, _ in problem.blocks(F, G):
             masses += P.sum(dim=0)
+            plan = P if len(P) == len(F) else None
         error = float((masses - problem.b).abs().sum())
     value = float(first + second) / problem.kappa
-    return _Solved(F / problem.kappa, G / problem.kappa, value, error, progress)
+    return _Solved(F / problem.kappa, G / problem.kappa, value, error, progress, plan)
 
 
 def _result(
@@ -493,7 +496,11 @@ def _result(
     value = torch.tensor([one.value for one in solved], dtype=torch.float64, device=a.device)
     value = value.reshape(given.batch).to(a.dtype) * a.detach().sum(dim=-1)
     if given.cost is not None:
-        value = _Value.apply(given.cost, a, b, f, g, epsilons, value)
+        plans = [one.plan for one in solved if one.plan is not None]
+        known = len(plans) == len(solved) and given.cost.requires_grad
+        P = (plans[0] if len(plans) == 1 else torch.stack(plans)) if known else None
+        P = None if P is None else P.reshape(given.cost.shape)
+        value = _Value.apply(given.cost, a, b, f, g, epsilons, value, P)
     else:
         value = _StreamedValue.apply(given.x, given.y, a, b, f, g, epsilons, value, given)
     plan = None
@@ -527,9 +534,12 @@ def _status(solved: _Solved, tolerance: float) -> Status:
 
 def _densities(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, eps: Tensor) -> Tensor:
     """P, (..., n, m)."""
-    mass = a.sum(dim=-1)[..., None, None]
-    exponent = (f[..., :, None] + g[..., None, :] - cost) / eps[..., None, None]
-    return a[..., :, None] * (b[..., None, :] / mass) * torch.exp2(exponent / math.log(2))
+    kappa = LOG2_E / eps[..., None]
+    rows = torch.log2(a) + kappa * f
+    columns = torch.log2(b / a.sum(dim=-1, keepdim=True)) + kappa * g
+    P = torch.addcmul(rows[..., :, None], cost, -kappa[..., None])
+    P += columns[..., None, :]
+    return powers(P)
 
 
 class _Value(torch.autograd.Function):
@@ -545,18 +555,24 @@ class _Value(torch.autograd.Function):
         g: Tensor,
         epsilons: Tensor,
         value: Tensor,
+        plan: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(cost, a, b, f, g, epsilons)
+        """`plan`: P of mass 1, if it is at hand."""
+        ctx.save_for_backward(cost if plan is None else plan, a, b, f, g, epsilons)
+        ctx.at_hand = plan is not None
         return value.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         cost, a, b, f, g, epsilons = ctx.saved_tensors
-        P = None
-        if ctx.needs_input_grad[0]:
-            P = outer[..., None, None] * _densities(cost, a, b, f, g, epsilons)
-        return P, outer[..., None] * f, outer[..., None] * g, None, None, None, None
+        to_cost = None
+        if ctx.needs_input_grad[0] and ctx.at_hand:
+            to_cost = (outer * a.sum(dim=-1))[..., None, None] * cost
+        elif ctx.needs_input_grad[0]:
+            to_cost = _densities(cost, a, b, f, g, epsilons)
+            to_cost *= outer[..., None, None]
+        return to_cost, outer[..., None] * f, outer[..., None] * g, *[None] * 5
 
 
 class _StreamedValue(torch.autograd.Function):
