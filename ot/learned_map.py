@@ -30,7 +30,7 @@ from ..core import checks
 from ..core.device import dtype as dtype_of
 from ..core.device import resolve
 from . import costs
-from ._tensors import Array, require_shape, together
+from ._tensors import Array, require_shape, threads_for, together
 from .divergences import sinkhorn_divergence
 from .sinkhorn import ConvergenceWarning
 
@@ -146,7 +146,7 @@ class LearnedMap(ABC):
         if self.step_ == 0:
             self.constants_ = self._prepare(*(draw.batch() for draw in draws))
         held_out = [draw.held_out() for draw in draws]
-        with _Bar(self) as bar:
+        with threads_for(self.batch_size**2), _Bar(self) as bar:
             while self.step_ < self.n_steps and not self.stopped_:
                 self._set_rate()
                 losses = self._step(*draws)

@@ -9,12 +9,21 @@ import pytest
 from fenchel.experiments import Verdict
 
 SMALL: dict[str, dict[str, object]] = {
+    "monge_gap_costs": {"n_steps": 3, "batch_size": 16, "n_points": 30, "n_seeds": 2},
+    "monge_gap_gaussian": {"dims": (2, 3), "n_steps": 5, "n_seeds": 2},
     "sinkhorn_convergence": {"n_points": 40, "n_seeds": 3},
     "sparse_moe": {"n_steps": 4, "n_problems": 2, "n_checkpoints": 3},
     "sparse_ot_plans": {"n_seeds": 1},
     "sparse_ot_tradeoff": {"n_points": 16, "n_seeds": 3},
 }
-PROVEN = ("same value", "than its capacity", "at most k", "dual bound", "where a plan was found")
+PROVEN = (
+    "not negative",
+    "same value",
+    "than its capacity",
+    "at most k",
+    "dual bound",
+    "where a plan was found",
+)
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -87,7 +96,39 @@ def dearer_and_rougher(data: Any) -> Any:
     }
 
 
+def farther_and_less_optimal(data: Any) -> Any:
+    """Gaps below 0 or ten times those without the penalty, worse fits, more crossings."""
+    return {
+        name: [
+            run
+            if name == "no gap"
+            else replace(
+                run,
+                divergence=10 * bare.divergence * (1 + 1e-3 * seed),
+                fit=10 * bare.fit * (1 + 1e-3 * seed),
+                gaps={c: -1.0 if c == "‖z‖" else 10 * gap for c, gap in bare.gaps.items()},
+                crossings=10 * bare.crossings * (1 + 1e-3 * seed) + 0.1,
+            )
+            for seed, (run, bare) in enumerate(zip(runs, data["no gap"], strict=True))
+        ]
+        for name, runs in data.items()
+    }
+
+
+def worse_with_the_gap(data: Any) -> Any:
+    """The Monge gap ten times as far from a true map that is not optimal."""
+    return {
+        (name, dim): table.assign(
+            uvp=(10.0 if name == "Monge gap" else 1.0) * (1 + 1e-3 * np.arange(len(table))),
+            **{"true gap": 1.0},
+        )
+        for (name, dim), table in data.items()
+    }
+
+
 BROKEN = {
+    "monge_gap_gaussian": worse_with_the_gap,
+    "monge_gap_costs": farther_and_less_optimal,
     "sinkhorn_convergence": slowed,
     "sparse_moe": overloaded,
     "sparse_ot_plans": dense_and_too_cheap,
