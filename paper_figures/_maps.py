@@ -1,7 +1,7 @@
 """What the figures on learned maps share: methods, scores against a known map, and ratios."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,10 +178,13 @@ def interval(ratios: Sequence[float]) -> tuple[float, float, float]:
     half = np.inf
     if len(logs) > 1:
         half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    return tuple(float(np.exp(logs.mean() + shift)) for shift in (0.0, -half, half))
+    mean = logs.mean()
+    return float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half))
 
 
-def worst(groups: dict[str, Sequence[float]], limit: float, detail: str, *, least: bool) -> Outcome:
+def worst(
+    groups: Mapping[str, Sequence[float]], limit: float, detail: str, *, least: bool
+) -> Outcome:
     """Ratios of all groups at least (or at most) the limit: the group that is nearest to failing.
 
     Args:
