@@ -508,3 +508,12 @@ def test_parameters_are_checked(
 ) -> None:
     with pytest.raises(error, match=message):
         family(value)
+
+
+def test_squared_distances_have_first_and_second_derivatives_in_broadcast_batches() -> None:
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(2, 3, 4)), requires_grad=True)
+    y = torch.tensor(rng.normal(size=(5, 4)), requires_grad=True)
+    between = SquaredEuclidean().between
+    assert torch.autograd.gradcheck(between, (x, y))
+    assert torch.autograd.gradgradcheck(between, (x, y))

@@ -272,3 +272,22 @@ def test_a_loss_that_explodes_is_an_error() -> None:
     mapping = small(learning_rate=1e18, n_steps=50)
     with pytest.raises(FloatingPointError):
         mapping.fit(MOONS.source, MOONS.target)
+
+
+def test_the_learning_rate_falls_along_half_a_cosine() -> None:
+    problem = gaussian_pair(2, seed=0)
+    rates = []
+
+    class Watched(MongeMap):
+        def _step(self, source: Any, target: Any) -> dict[str, float]:
+            rates.append(self._adam["all"].param_groups[0]["lr"])
+            return super()._step(source, target)
+
+    settings: dict[str, Any] = {"n_steps": 8, "batch_size": 64, "progress": False}
+    Watched(learning_rate=0.01, final_rate=0.2, **settings).fit(problem.source, problem.target)
+    assert rates[0] == 0.01
+    np.testing.assert_allclose(rates[4], 0.006)  # half way between 0.01 and 0.002
+    assert np.all(np.diff(rates) < 0)
+    rates.clear()
+    Watched(learning_rate=0.01, **settings).fit(problem.source, problem.target)
+    assert rates == [0.01] * 8

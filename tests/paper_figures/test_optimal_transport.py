@@ -18,6 +18,7 @@ SMALL: dict[str, dict[str, object]] = {
 }
 PROVEN = (
     "not negative",
+    "true map has no gap",
     "same value",
     "than its capacity",
     "at most k",
