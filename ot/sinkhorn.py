@@ -497,9 +497,10 @@ def _result(
     value = value.reshape(given.batch).to(a.dtype) * a.detach().sum(dim=-1)
     if given.cost is not None:
         plans = [one.plan for one in solved if one.plan is not None]
-        known = len(plans) == len(solved) and given.cost.requires_grad
-        P = (plans[0] if len(plans) == 1 else torch.stack(plans)) if known else None
-        P = None if P is None else P.reshape(given.cost.shape)
+        P = None
+        if len(plans) == len(solved) and given.cost.requires_grad:
+            P = plans[0] if len(plans) == 1 else torch.stack(plans)
+            P = P.reshape(given.cost.shape)
         value = _Value.apply(given.cost, a, b, f, g, epsilons, value, P)
     else:
         value = _StreamedValue.apply(given.x, given.y, a, b, f, g, epsilons, value, given)

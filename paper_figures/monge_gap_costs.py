@@ -25,7 +25,7 @@ from fenchel.experiments import Claim, Experiment, Figure, Outcome, Results, at_
 from fenchel.ot import costs, monge_gap, sinkhorn_divergence
 from fenchel.ot.datasets import moons_to_s_curve
 from fenchel.ot.metrics import crossings
-from fenchel.paper_figures._maps import BARE, GAP, LABEL, interval, learn, worst
+from fenchel.paper_figures._maps import BARE, GAP, LABEL, geometric, learn, worst
 
 EUCLIDEAN = "‖z‖"
 COSTS: dict[str, tuple[costs.Cost, float]] = {  # and λ
@@ -206,7 +206,7 @@ def notes(data: Data) -> Sequence[str]:
         + ", ".join(f"{c} {np.mean([run.gaps[c] for run in runs]):.2g}" for c in COSTS)
         for name, runs in data.items()
     ]
-    reduced = ", ".join(f"{name} {interval(reductions(data, name))[0]:.3g}" for name in COSTS)
+    reduced = ", ".join(f"{name} {geometric(reductions(data, name))[0]:.3g}" for name in COSTS)
     return [*lines, f"exact gaps without over with: {reduced}", LABEL]
 
 

@@ -26,7 +26,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
-from scipy import stats
 
 from fenchel.core import Learner, run
 from fenchel.core.checks import FloatArray
@@ -52,6 +51,7 @@ from fenchel.mdp import (
     stochastic_losses,
 )
 from fenchel.mdp.adversarial.simulator_free import SimulatorFree
+from fenchel.paper_figures._statistics import interval
 
 
 class WithResampling(SimulatorFreeLogBarrier):
@@ -153,13 +153,6 @@ def summarise(results: Results[Settings, Config]) -> Finals:
 
 def horizons_of(finals: Finals) -> list[int]:
     return sorted({K for _, _, K in finals})
-
-
-def interval(values: FloatArray) -> tuple[float, float, float]:
-    """Mean over environments with its 95 % interval (Student)."""
-    n = len(values)
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
 def share(finals: Finals, name: str, cover: str, K: int) -> FloatArray:

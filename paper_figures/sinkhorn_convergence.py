@@ -34,6 +34,7 @@ from fenchel.experiments import (
     main,
 )
 from fenchel.ot import ConvergenceWarning, sinkhorn
+from fenchel.paper_figures._statistics import interval
 
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {"method": "kernel", "scaling": False},
@@ -120,12 +121,6 @@ def draw(tables: Tables) -> Drawing:
 def iterations(tables: Tables, name: str, ratio: float) -> Any:
     """To the tolerance, one a problem; the limit where it was not reached."""
     return np.array([table["iterations"].iloc[-1] for table in tables[name, ratio]], dtype=float)
-
-
-def interval(values: Any) -> tuple[float, float, float]:
-    """Mean with its 95 % interval (Student)."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
 def same_value(tables: Tables) -> Outcome:

@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure as Drawing
-from scipy import stats
 
 from fenchel.core.checks import FloatArray
 from fenchel.experiments import (
@@ -40,6 +39,7 @@ from fenchel.experiments import (
     main,
 )
 from fenchel.ot.router import Kind, Router
+from fenchel.paper_figures._statistics import interval
 
 ROUTERS: dict[str, tuple[Kind, float, bool]] = {  # weight of auxiliary losses, whether to truncate
     "sparse, experts choose": ("sparse", 0.0, False),
@@ -228,13 +228,6 @@ def summarise(results: Results[Settings, Config]) -> Data:
             for quantity in quantities
         },
     )
-
-
-def interval(values: FloatArray) -> tuple[float, float, float]:
-    """Mean over problems with its 95 % interval (Student)."""
-    n = len(values)
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
 def draw(data: Data) -> Drawing:

@@ -32,6 +32,7 @@ from fenchel.core.checks import FloatArray
 from fenchel.experiments import Claim, Experiment, Figure, Outcome, Results, at_least, at_most, main
 from fenchel.ot import ConvergenceWarning, sparse_plan
 from fenchel.ot.sparse import topk_simplex_maximizer
+from fenchel.paper_figures._statistics import interval
 
 WIDTHS = (1, 2, 4, 8, 0)  # 0: n
 GAMMA, LIMIT = 1.0, 500
@@ -223,14 +224,12 @@ def values_fall(data: Data) -> Outcome:
 def slopes(data: Data, quantity: Callable[[Run], float]) -> tuple[float, float, float]:
     """Of log₁₀ quantity in log₂ k, a problem each: mean with its 95 % interval (Student)."""
     doublings = np.log2(list(data))
-    each = np.array(
+    return interval(
         [
             stats.linregress(doublings, np.log10([quantity(run) for run in runs])).slope
             for runs in zip(*data.values(), strict=True)
         ]
     )
-    half = stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))
-    return float(each.mean()), float(each.mean() - half), float(each.mean() + half)
 
 
 def faster(data: Data) -> Outcome:
