@@ -52,10 +52,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Config:
-    """The cost of the gap, or none."""
+    """The cost of the gap, or none; without n_seeds, so that seeds can be added to stored runs."""
 
     name: str
-    settings: Settings
+    n_steps: int
+    batch_size: int
+    n_points: int
+    constant_rate: bool
 
 
 @dataclass(frozen=True)
@@ -74,24 +77,27 @@ Data = dict[str, list[Run]]  # one a seed
 
 
 def cells(settings: Settings) -> list[Config]:
-    return [Config(name, settings) for name in (BARE, *COSTS)]
+    s = settings
+    return [
+        Config(name, s.n_steps, s.batch_size, s.n_points, s.constant_rate)
+        for name in (BARE, *COSTS)
+    ]
 
 
 def make_run(config: Config, seed: int) -> pd.DataFrame:
-    settings = config.settings
     cost, strength = COSTS.get(config.name, (costs.SquaredEuclidean(), 0.0))
     problem = moons_to_s_curve(cost)
-    rate = {"learning_rate": 1e-3, "final_rate": 1.0} if settings.constant_rate else {}
+    rate = {"learning_rate": 1e-3, "final_rate": 1.0} if config.constant_rate else {}
     transport = learn(
         BARE if config.name == BARE else GAP,
         problem,
         seed,
-        n_steps=settings.n_steps,
-        batch_size=settings.batch_size,
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
         **({"strength": strength, "learning_rate": 1e-2} | rate),
     )
     rng = np.random.default_rng([1, seed])
-    x, y = (draw(settings.n_points, rng) for draw in (problem.source, problem.target))
+    x, y = (draw(config.n_points, rng) for draw in (problem.source, problem.target))
     moved = transport(x)
     table = pd.DataFrame({"x": x[:, 0], "y": x[:, 1], "Tx": moved[:, 0], "Ty": moved[:, 1]})
     for name, (other, _) in COSTS.items():
