@@ -159,3 +159,18 @@ def test_costs_without_a_map_are_refused() -> None:
         entropic_map(x[None], y[None])
     with pytest.raises(ValueError, match="points"):
         entropic_map(x, y).transport(np.zeros((3, 3)))
+
+
+def test_gradients_in_float32_from_plans_at_hand_are_those_of_float64() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 2, 30, 3))  # a batch of two
+    a = np.full((2, 30), 0.1)  # of mass 3
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        points = torch.tensor(x, dtype=dtype, requires_grad=True)
+        others, weights = torch.tensor(y, dtype=dtype), torch.tensor(a, dtype=dtype)
+        result = sinkhorn(points, others, weights, weights, epsilon=0.5, tolerance=1e-5)
+        (gradient,) = torch.autograd.grad((2 * result.value).sum(), points)
+        found.append(gradient.double())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
+    assert float(found[1].abs().max()) > 0.1
