@@ -10,8 +10,10 @@ from fenchel.experiments import Verdict
 
 SMALL: dict[str, dict[str, object]] = {
     "monge_gap_benchmark": {"dims": (2, 3), "n_steps": 5, "n_seeds": 2},
+    "monge_gap_cells": {"n_genes": 4, "n_cells": 64, "n_steps": 5, "n_seeds": 2},
     "monge_gap_costs": {"n_steps": 3, "batch_size": 16, "n_points": 30, "n_seeds": 2},
     "monge_gap_gaussian": {"dims": (2, 3), "n_steps": 5, "n_seeds": 2},
+    "monge_gap_sphere": {"n_steps": 5, "n_points": 40, "n_seeds": 2},
     "sinkhorn_convergence": {"n_points": 40, "n_seeds": 3},
     "sparse_moe": {"n_steps": 4, "n_problems": 2, "n_checkpoints": 3},
     "sparse_ot_plans": {"n_seeds": 1},
@@ -128,7 +130,40 @@ def worse_with_the_gap(data: Any) -> Any:
     }
 
 
+def off_the_sphere(data: Any) -> Any:
+    """Gaps, divergences and errors a hundred times as large; gaps below 0 for one seed."""
+    return {
+        (problem, method): [
+            table.assign(
+                gap=(-1) ** seed * worse,
+                uvp=worse,
+                fit=worse,
+                divergence=worse,
+                **{"true gap": 1.0},
+            )
+            for seed, table in enumerate(tables)
+            for worse in [(1.0 if method == "no gap" else 100.0) * (1 + 1e-3 * seed)]
+        ]
+        for (problem, method), tables in data.items()
+    }
+
+
+def farther_from_the_cells(data: Any) -> Any:
+    """The Monge gap ten times as far from the target; a true map with a gap."""
+    return {
+        name: table.assign(
+            divergence=worse,
+            mmd=worse,
+            gap=1.0,
+        )
+        for name, table in data.items()
+        for worse in [(10.0 if name == "Monge gap" else 1.0) * (1 + 1e-3 * np.arange(len(table)))]
+    }
+
+
 BROKEN = {
+    "monge_gap_cells": farther_from_the_cells,
+    "monge_gap_sphere": off_the_sphere,
     "monge_gap_benchmark": worse_with_the_gap,
     "monge_gap_gaussian": worse_with_the_gap,
     "monge_gap_costs": farther_and_less_optimal,
