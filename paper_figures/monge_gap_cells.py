@@ -131,7 +131,11 @@ def draw(data: Data) -> Drawing:
             at = np.full(len(values), place)
             ax.plot(at, values, "o", ms=5, color=f"C{list(data).index(name)}")
         ax.set_xticks(range(len(shown)), shown, rotation=40, ha="right")
-        ax.set(yscale="log", title=label, xlim=(-0.5, len(shown) - 0.5))
+        ax.set(title=label, xlim=(-0.5, len(shown) - 0.5))
+        if column == "mmd":
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(bottom=0)
         if column != "uvp":
             ax.axhline(data[TRUE][column].mean(), color="0.4", ls=":", lw=1)
     return figure
