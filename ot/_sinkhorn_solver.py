@@ -61,12 +61,16 @@ class Problem(ABC):
 
     def __init__(self, a: Tensor, b: Tensor, epsilon: float) -> None:
         self.a, self.b, self.epsilon = a, b, epsilon
-        self.kappa = LOG2_E / epsilon
         self.log_a, self.log_b = torch.log2(a), torch.log2(b)
         zeros_a, zeros_b = a == 0, b == 0  # there rows and columns of P are 0
         self.zeros_a = zeros_a if bool(zeros_a.any()) else None
         self.zeros_b = zeros_b if bool(zeros_b.any()) else None
         self.safe_a, self.safe_b = a.masked_fill(zeros_a, 1.0), b.masked_fill(zeros_b, 1.0)
+
+    @property
+    def kappa(self) -> float:
+        """log₂(e)/ε."""
+        return LOG2_E / self.epsilon
 
     @property
     def scratch(self) -> Tensor | None:
@@ -79,7 +83,7 @@ class Problem(ABC):
 
     @abstractmethod
     def kernel(self, F: Tensor, G: Tensor) -> Kernel:
-        """P."""
+        """P; those of calls before are lost."""
 
     @abstractmethod
     def at(self, epsilon: float, dtype: torch.dtype) -> Problem:
@@ -118,21 +122,52 @@ class Problem(ABC):
             yield rows, _plan(C, F[rows], G, self.kappa, out=self.scratch), C
 
 
+class Arrays:
+    """Arrays of the shape of C for all passes: fresh memory costs more than to compute in it.
+
+    Args:
+        shape: (n, m).
+        like: a tensor of the dtype on the device.
+    """
+
+    def __init__(self, shape: tuple[int, ...], like: Tensor) -> None:
+        self.shape, self._like = shape, like.new_empty(0)
+
+    @cached_property
+    def cost(self) -> Tensor:
+        """For C."""
+        return self._like.new_empty(self.shape)
+
+    @cached_property
+    def kernel(self) -> Tensor:
+        """For P."""
+        return self._like.new_empty(self.shape)
+
+    @cached_property
+    def scratch(self) -> Tensor:
+        """For one pass."""
+        return self._like.new_empty(self.shape)
+
+
 class DenseProblem(Problem):
     """A problem with its cost matrix.
 
     Args:
         cost: C, (n, m).
+        arrays: those that it shall use.
     """
 
-    def __init__(self, cost: Tensor, a: Tensor, b: Tensor, epsilon: float) -> None:
+    def __init__(
+        self, cost: Tensor, a: Tensor, b: Tensor, epsilon: float, arrays: Arrays | None = None
+    ) -> None:
         super().__init__(a, b, epsilon)
         self.cost = cost
+        self.arrays = Arrays(tuple(cost.shape), cost) if arrays is None else arrays
 
-    @cached_property
+    @property
     def scratch(self) -> Tensor:
-        """One array for all passes: fresh memory costs more than to compute what it holds."""
-        return torch.empty_like(self.cost)
+        """For all passes."""
+        return self.arrays.scratch
 
     def costs(self) -> Iterator[tuple[slice, Tensor]]:
         """One block."""
@@ -140,11 +175,20 @@ class DenseProblem(Problem):
 
     def kernel(self, F: Tensor, G: Tensor) -> DenseKernel:
         """Kept."""
-        return DenseKernel(_plan(self.cost, F + self.log_a, G + self.log_b, self.kappa))
+        F, G = F + self.log_a, G + self.log_b
+        return DenseKernel(_plan(self.cost, F, G, self.kappa, out=self.arrays.kernel))
 
     def at(self, epsilon: float, dtype: torch.dtype) -> DenseProblem:
-        """Shares the cost matrix where the dtype is the same."""
+        """Shares all that it can where the dtype is the same."""
+        if dtype == self.a.dtype:
+            return self.replaced(self.cost, epsilon)
         return DenseProblem(self.cost.to(dtype), self.a.to(dtype), self.b.to(dtype), epsilon)
+
+    def replaced(self, cost: Tensor, epsilon: float) -> DenseProblem:
+        """One of the same weights in the same arrays."""
+        problem = copy(self)
+        problem.cost, problem.epsilon = cost, epsilon
+        return problem
 
 
 class StreamedProblem(Problem):
@@ -318,6 +362,11 @@ class Progress:
         """The last one seen."""
         return self.history[-1][1] if self.history else math.inf
 
+    @property
+    def converged(self) -> bool:
+        """Whether that is within the tolerance."""
+        return self.error <= self.tolerance
+
     def note(self, error: Tensor) -> bool:
         """Keep an error; whether to go on."""
         self.history.append((self.iterations, float(error)))
@@ -331,15 +380,32 @@ class Progress:
             self.stalled = min(errors) < floor
 
 
-def logarithmic_sweeps(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
-    """Sweeps in logarithms: slower, and nothing overflows. Returns F, with exact rows, and G."""
+@dataclass(frozen=True)
+class Found:
+    """What a solve found.
+
+    Attributes:
+        F: (n,), with exact rows.
+        G: (m,).
+        P: of these, if it is at hand; up to rounding, as F and G have been rounded since.
+        drift: of log P since P was made from potentials; ∞ if that is not known.
+    """
+
+    F: Tensor
+    G: Tensor
+    P: Kernel | None = None
+    drift: float = math.inf
+
+
+def logarithmic_sweeps(problem: Problem, G: Tensor, progress: Progress) -> Found:
+    """Sweeps in logarithms: slower, and nothing overflows."""
     since = len(progress.history)
     while True:
         F = problem.rows(G)
         following = problem.columns(F)
         if not progress.note(_violation(problem.b, G, following)):
             progress.of_last = True
-            return F, G
+            return Found(F, G)
         progress.watch(since, _FLOOR[G.dtype])
         G = following
         progress.iterations += 1
@@ -351,25 +417,29 @@ def _violation(weights: Tensor, potential: Tensor, exact: Tensor) -> Tensor:
     return (weights * excess.abs()).sum()
 
 
-def symmetric_sweeps(problem: Problem, F: Tensor, progress: Progress) -> Tensor:
-    """F = G where x = y and a = b: F ← (F + rows(F))/2, which halves the error or better.
+def symmetric_sweeps(problem: Problem, progress: Progress) -> Found:
+    """For x = y and a = b: G ← (G + rows(G))/2, which halves the error or better.
 
-    By products with the kernel K = P: u ← √(u a/(K u)).
+    By products with the kernel K = P: u ← √(u a/(K u)). The start is that of points far apart which
+    stay at no cost: P_ii = a_i. Errors are those of F = G; the F that is returned has exact rows.
     """
-    K, u = problem.kernel(F, F), torch.ones_like(F)
+    G = -0.5 * torch.log2(problem.safe_a)
+    K, u = problem.kernel(G, G), torch.ones_like(G)
     while True:
         products = K.right(u)
+        exact = problem.safe_a / products
         if not progress.note((u * products - problem.a).abs().sum()):
-            return F + torch.log2(u)
-        progress.watch(0, _FLOOR[F.dtype])
-        following = torch.sqrt(u * (problem.safe_a / products))
-        u = _scaled(u, following, 1.0, problem.zeros_a)
-        if not bool(torch.isfinite(u).all()):
-            F = 0.5 * (F + problem.rows(F))
-            K, u = problem.kernel(F, F), torch.ones_like(F)
-        elif _out_of_range(u, u, _LARGEST[F.dtype]):
-            F = F + torch.log2(u)
-            K, u = problem.kernel(F, F), torch.ones_like(F)
+            rows = _scaled(u, exact, 1.0, problem.zeros_a)
+            return Found(G + torch.log2(rows), G + torch.log2(u), K.scaled(rows, u))
+        progress.watch(0, _FLOOR[G.dtype])
+        u = _scaled(u, torch.sqrt(u * exact), 1.0, problem.zeros_a)
+        smallest, largest = (float(extreme) for extreme in u.aminmax())
+        if not (smallest > 0 and largest < math.inf):  # K has lost a row, or has overflowed
+            G = 0.5 * (G + problem.rows(G))
+            K, u = problem.kernel(G, G), torch.ones_like(G)
+        elif max(1 / smallest, largest) > _LARGEST[G.dtype]:
+            G = G + torch.log2(u)
+            K, u = problem.kernel(G, G), torch.ones_like(G)
         progress.iterations += 1
 
 
@@ -381,8 +451,8 @@ def kernel_sweeps(
     *,
     relaxed: bool = False,
     until: Callable[[], bool] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Sweeps by products with a kernel. Returns F, with exact rows, and G."""
+) -> Found:
+    """Sweeps by products with a kernel."""
     a, b, since = problem.a, problem.b, len(progress.history)
     relaxation = _Relaxation(progress, relaxed)
     stride = 2 if len(a) * len(b) > _LARGE else 4
@@ -415,9 +485,15 @@ def kernel_sweeps(
             v = _scaled(v, problem.safe_b / masses, relaxation.omega, problem.zeros_b)
             products, u, masses = K.through(v, following)
         progress.iterations += stride
-    F, G = F + torch.log2(u), G + torch.log2(v)
     progress.of_last = relaxation.omega == 1.0
-    return (F if progress.of_last else problem.rows(G)), G
+    log_u, log_v = torch.log2(u), torch.log2(v)
+    F, G = F + log_u, G + log_v
+    if not progress.of_last:
+        return Found(problem.rows(G), G)
+    drift = math.inf
+    if progress.error > progress.tolerance:
+        drift = float(log_u.abs().max() + log_v.abs().max()) / LOG2_E
+    return Found(F, G, K.scaled(u, v), drift)
 
 
 def _out_of_range(u: Tensor, v: Tensor, largest: float) -> bool:
@@ -485,12 +561,14 @@ def _sweeps_left(progress: Progress) -> float:
     return math.log(progress.tolerance / progress.error) / math.log(rate)
 
 
-def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
-    """Newton's method for the dual in g. Returns F, with exact rows, and G."""
+def newton(problem: Problem, start: Found, progress: Progress) -> Found:
+    """Newton's method for the dual in g."""
     since = len(progress.history)
-    F = problem.rows(G)
-    P, inverse_a = problem.kernel(F, G), 1 / problem.safe_a
-    least, best, drift = math.inf, (F, G), 0.0
+    F, G, P, drift = start.F, start.G, start.P, start.drift
+    if P is None or drift > _DRIFT[G.dtype]:
+        F, drift = problem.rows(G), 0.0
+        P = problem.kernel(F, G)
+    inverse_a, least, best = 1 / problem.safe_a, math.inf, (F, G)
     for _ in range(_NEWTON_STEPS):
         columns, squares = P.moments(inverse_a)
         r = problem.b - columns
@@ -498,8 +576,8 @@ def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Ten
         if progress.error < least:
             least, best = progress.error, (F, G)
         elif least < _FLOOR[G.dtype]:  # rounding
-            progress.stalled, progress.of_last, (F, G) = True, False, best
-            break
+            progress.stalled, progress.of_last = True, False
+            return Found(*best)
         progress.of_last = not go_on
         if not go_on:
             break
@@ -507,6 +585,7 @@ def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Ten
         goal = min(0.3, math.sqrt(progress.error)) * progress.error
         limit = min(_CONJUGATE_STEPS, progress.limit - progress.iterations)
         diagonal = torch.maximum(columns - squares, 1e-3 * columns)
+        r = r - columns * (r.sum() / columns.sum())  # rounding: orthogonal to 1
         x, steps = conjugate_gradients(P, inverse_a, columns, diagonal, r, goal=goal, limit=limit)
         progress.iterations += steps
         step, scale = _armijo(P, problem, inverse_a, r, x)
@@ -522,7 +601,7 @@ def newton(problem: Problem, G: Tensor, progress: Progress) -> tuple[Tensor, Ten
             ratio = _scaled(scale, problem.safe_a / scale, 1.0, problem.zeros_a)
             P = P.scaled(ratio, torch.exp(step * x))
             F = F + torch.log2(ratio)
-    return F, G
+    return Found(F, G, P)
 
 
 def conjugate_gradients(
@@ -591,8 +670,8 @@ def _armijo(
 
 def solve(
     problem: Problem, progress: Progress, *, method: str, scaling: bool, mean: float, G: Tensor
-) -> tuple[Tensor, Tensor]:
-    """F, with exact rows, and G.
+) -> Found:
+    """The potentials of a problem.
 
     Args:
         problem: of mass 1.
@@ -616,11 +695,11 @@ def solve(
             return len(progress.history) - since > _PATIENCE and _rate(progress.history[-2:]) > 0.95
         return method == "newton" or _sweeps_left(progress) > _PATIENCE
 
-    F, G = kernel_sweeps(problem, F, G, progress, until=enough)
+    found = kernel_sweeps(problem, F, G, progress, until=enough)
     if progress.error > progress.tolerance and progress.iterations < progress.limit:
         progress.stalled = False
-        F, G = newton(problem, G, progress)
-    return F, G
+        found = newton(problem, found, progress)
+    return found
 
 
 def _levels(problem: Problem, progress: Progress, G: Tensor, mean: float) -> Tensor:
@@ -637,7 +716,7 @@ def _levels(problem: Problem, progress: Progress, G: Tensor, mean: float) -> Ten
     for epsilon in epsilons:
         level = base.at(epsilon, dtype)
         own, G32 = Progress(_LEVEL_TOLERANCE, _LEVEL_SWEEPS), g * level.kappa
-        _, G32 = kernel_sweeps(level, level.bounds(G32), G32, own)
+        found = kernel_sweeps(level, level.bounds(G32), G32, own)
         progress.iterations += own.iterations
-        g = G32 / level.kappa
+        g = found.G / level.kappa
     return g.to(G.dtype) * problem.kappa

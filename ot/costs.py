@@ -24,14 +24,17 @@ References:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from ..core import checks
 from ._tensors import Array, require_shape, together
+
+Pullback: TypeAlias = Callable[[Tensor], tuple[Tensor | None, Tensor | None]]
 
 
 class Cost(ABC):
@@ -68,6 +71,28 @@ class Cost(ABC):
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         """`matrix` of tensors, unchecked."""
 
+    def vjp(self, x: Tensor, y: Tensor, array: Tensor) -> tuple[Tensor, Pullback]:
+        """C of points (n, d) and (m, d), without a graph, and its vector–Jacobian product.
+
+        That is P ↦ gradients of ⟨P, C⟩ in x and in y, None where these need none.
+
+        Args:
+            x: (n, d).
+            y: (m, d).
+            array: (n, m), in which C may be put.
+        """
+        leaves = [points.detach().requires_grad_(points.requires_grad) for points in (x, y)]
+        with torch.enable_grad():
+            C = self.between(*leaves)
+
+        def pullback(P: Tensor) -> tuple[Tensor | None, Tensor | None]:
+            wanted = [leaf for leaf in leaves if leaf.requires_grad]
+            slopes = iter(torch.autograd.grad(C, wanted, P))
+            to_x, to_y = (next(slopes) if leaf.requires_grad else None for leaf in leaves)
+            return to_x, to_y
+
+        return C.detach(), pullback
+
     @abstractmethod
     def matched(self, x: Tensor, y: Tensor) -> Tensor:
         """`pairs` of tensors, unchecked."""
@@ -97,31 +122,47 @@ class TranslationCost(Cost):
         """
 
 
+def _centred_squares(
+    x: Tensor, y: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x and y less the mean of y, which leaves rounding that of the clouds; ‖x_i − y_j‖² >= 0."""
+    shift = y.mean(dim=-2, keepdim=True)
+    x, y = x - shift, y - shift
+    squares = torch.matmul(x, (-2 * y).transpose(-1, -2), out=out)
+    squares += (x * x).sum(dim=-1, keepdim=True)
+    squares += (y * y).sum(dim=-1)[..., None, :]
+    return x, y, squares.clamp_(min=0.0)
+
+
+def _pulled_squares(
+    x: Tensor, y: Tensor, W: Tensor, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of Σ W_ij ‖x_i − y_j‖²: 2 Σ_j W_ij (x_i − y_j), and alike for y."""
+    to_x = to_y = None
+    if wanted[0]:
+        to_x = 2 * (W.sum(dim=-1, keepdim=True) * x - W @ y)
+    if wanted[1]:
+        to_y = 2 * (W.sum(dim=-2)[..., None] * y - W.transpose(-1, -2) @ x)
+    return to_x, to_y
+
+
 class _SquaredDistances(torch.autograd.Function):
-    """‖x_i − y_j‖² >= 0; the common shift keeps rounding that of the clouds, not of their place."""
+    """‖x_i − y_j‖²."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        shift = 0.5 * (x.mean(dim=-2, keepdim=True) + y.mean(dim=-2, keepdim=True))
-        ctx.save_for_backward(x, y, shift)
-        x, y = x - shift, y - shift
-        squares = x @ (-2 * y).transpose(-1, -2)
-        squares += (x * x).sum(dim=-1)[..., :, None]
-        squares += (y * y).sum(dim=-1)[..., None, :]
-        return squares.clamp_(min=0.0)
+        ctx.save_for_backward(x, y)
+        return _centred_squares(x, y)[2]
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """With weights W: 2 Σ_j W_ij (x_i − y_j), and alike for y."""
-        x, y, shift = ctx.saved_tensors
-        own_x, own_y = x - shift, y - shift
-        to_x = to_y = None
-        if ctx.needs_input_grad[0]:
-            to_x = 2 * (outer.sum(dim=-1)[..., None] * own_x - outer @ own_y)
-            to_x = to_x.sum_to_size(x.shape)
-        if ctx.needs_input_grad[1]:
-            to_y = 2 * (outer.sum(dim=-2)[..., None] * own_y - outer.transpose(-1, -2) @ own_x)
-            to_y = to_y.sum_to_size(y.shape)
+        x, y = ctx.saved_tensors
+        shift = y.mean(dim=-2, keepdim=True)
+        pulled = _pulled_squares(x - shift, y - shift, outer, ctx.needs_input_grad)
+        to_x, to_y = (
+            None if to is None else to.sum_to_size(points.shape)
+            for to, points in zip(pulled, (x, y), strict=True)
+        )
         return to_x, to_y
 
 
@@ -151,6 +192,13 @@ class SquaredEuclidean(TranslationCost):
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         """As `matrix`."""
         return _squared_distances(x, y)
+
+    def vjp(self, x: Tensor, y: Tensor, array: Tensor) -> tuple[Tensor, Pullback]:
+        """In that array, and by two products."""
+        wanted = x.requires_grad, y.requires_grad
+        with torch.no_grad():
+            x, y, C = _centred_squares(x, y, out=array)
+        return C, lambda P: _pulled_squares(x, y, P, wanted)
 
     def h(self, z: Tensor) -> Tensor:
         """‖z‖²."""

@@ -14,9 +14,7 @@ One step: batches x ~ μ, y ~ ν, w ~ ρ; the two solves of S(T(x), y) and that 
 by the envelope theorem, without unrolling; Adam. Both ε are fixed before the first step, as ratios
 of mean costs: of y with itself for S, of x to y for the gap.
 
-The solves between two clouds are started from the potentials of the step before, extended to the
-new points: g_j = −ε log Σ_i a_i exp((f_i − c(w_i, T(w'_j)))/ε) over the last w, f for the gap, and
-alike for S.
+How the solves are started, and gradients made: `_batch_transport`.
 
 References:
     Uscidda, Cuturi. The Monge gap: a regularizer to learn all transport maps. ICML 2023.
@@ -38,17 +36,11 @@ from torch import Tensor, nn
 from ..core import checks
 from ..core.device import resolve
 from . import costs
-from ._sinkhorn_solver import LOG2_E, soft_minimum
+from ._batch_transport import BatchTransport
 from .learned_map import Data, Draws, LearnedMap
 from .monge_gap import monge_gap
 from .networks import MLP, ResidualMap, SphereMap, StructuredMap, conservativity
-from .sinkhorn import (
-    ConvergenceWarning,
-    SinkhornResult,
-    resolved_epsilon,
-    sinkhorn,
-    symmetric_sinkhorn,
-)
+from .sinkhorn import ConvergenceWarning, require_resolution, resolved_epsilon
 
 Form: TypeAlias = Literal["auto", "residual", "structured", "sphere"]
 Penalty: TypeAlias = Literal["gap", "displacement"]
@@ -140,10 +132,10 @@ class MongeMap(LearnedMap):
             if not isinstance(own, costs.TranslationCost):
                 raise ValueError(f"cost must be h(x − y) for a structured map, got {own}; see form")
             own.conjugate_gradient(torch.zeros(1, 1))  # raises where h is not strictly convex
-        if conservativity > 0 and form != "structured":
+        if conservativity > 0 and (form != "structured" or network is not None):
             raise ValueError(
                 f"conservativity must be 0 unless the form is structured, got {conservativity}; "
-                'pass form="structured"'
+                'pass form="structured" and no network'
             )
         if not callable(strength):
             checks.array(strength, "strength", shape=(), low=0.0)
@@ -157,7 +149,7 @@ class MongeMap(LearnedMap):
         self.penalty, self.tolerance = penalty, tolerance
         self.fit_epsilon, self.gap_epsilon = fit_epsilon, gap_epsilon
         self._reference: Draws | None = None
-        self._last: dict[str, tuple[Tensor, Tensor]] = {}  # points and f of a solve, by name
+        self._transport = BatchTransport(tolerance)
 
     def fit(
         self, source: Data, target: Data, *, reference: Data | None = None, resume: bool = False
@@ -185,7 +177,7 @@ class MongeMap(LearnedMap):
 
     def _start(self, source: Data, target: Data) -> None:
         super()._start(source, target)
-        self._last = {}
+        self._transport = BatchTransport(self.tolerance)
 
     def _build(self, dim: int) -> nn.ModuleDict:
         if self.network is not None:
@@ -200,12 +192,15 @@ class MongeMap(LearnedMap):
         own = costs.get(self.cost)
         own.check(x, "source")
         own.check(y, "target")
-        within = costs.NAMED["sqeuclidean"].between(y, y).mean()
-        between = own.between(x, y).mean()
-        return {
-            "fit_epsilon": float(resolved_epsilon(self.fit_epsilon, within, "fit_epsilon")),
-            "gap_epsilon": float(resolved_epsilon(self.gap_epsilon, between, "gap_epsilon")),
-        }
+        fit, gap = costs.NAMED["sqeuclidean"].between(y, y).mean(), own.between(x, y).mean()
+        constants = {}
+        for name, epsilon, mean in (
+            ("fit_epsilon", self.fit_epsilon, fit),
+            ("gap_epsilon", self.gap_epsilon, gap),
+        ):
+            resolved = resolved_epsilon(epsilon, mean, name)
+            constants[name] = float(require_resolution(resolved, mean, name))
+        return constants
 
     def _moved(self, x: Tensor) -> Tensor:
         assert self.networks_ is not None
@@ -220,10 +215,9 @@ class MongeMap(LearnedMap):
         moved = self._finite(network(x))
         image = moved if w is x else network(w)
         strength = self._strength_now()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # they are counted
-            fit, solves = self._fitting(moved, y)
-            regularizer, gap = self._regularizer(w, image, strength, solves)
+        self._transport.solves = []
+        fit = self._fitting(moved, y)
+        regularizer, gap = self._regularizer(w, image, strength)
         loss = fit + strength * regularizer
         if self.conservativity > 0:
             field = network.field
@@ -231,6 +225,7 @@ class MongeMap(LearnedMap):
         self._adam["all"].zero_grad(set_to_none=True)
         loss.backward()
         self._adam["all"].step()
+        solves = self._transport.solves
         return {
             "loss": float(loss.detach()),
             "fit": float(fit.detach()),
@@ -244,48 +239,28 @@ class MongeMap(LearnedMap):
         strength = self.strength(self.step_) if callable(self.strength) else self.strength
         return float(strength) * min(1.0, (self.step_ + 1) / (self.warm_up + 1))
 
-    def _fitting(self, moved: Tensor, y: Tensor) -> tuple[Tensor, list[SinkhornResult]]:
+    def _fitting(self, moved: Tensor, y: Tensor) -> Tensor:
         """S less its constant term."""
-        epsilon = self.constants_["fit_epsilon"]
-        xy = self._solve("fit", moved, y, costs.NAMED["sqeuclidean"], epsilon)
-        xx = symmetric_sinkhorn(moved, epsilon=epsilon, tolerance=self.tolerance)
-        return xy.value - 0.5 * xx.value, [xy, xx]
+        cost, epsilon = costs.NAMED["sqeuclidean"], self.constants_["fit_epsilon"]
+        xy = self._transport.value("fit", moved, y, cost, epsilon)
+        return xy - 0.5 * self._transport.self_value(moved, cost, epsilon)
 
-    def _regularizer(
-        self, w: Tensor, image: Tensor, strength: float, solves: list[SinkhornResult]
-    ) -> tuple[Tensor, float]:
+    def _regularizer(self, w: Tensor, image: Tensor, strength: float) -> tuple[Tensor, float]:
         """What λ multiplies, and gap_ent − ε log n, which is at least the exact gap, hence 0."""
         own = costs.get(self.cost)
         moved = own.matched(w, image).mean()
         if self.penalty == "displacement" or strength == 0:
             return moved, math.nan
         epsilon = self.constants_["gap_epsilon"]
-        solve = self._solve("gap", w, image, own, epsilon)
-        solves.append(solve)
-        gap = moved - solve.value
+        gap = moved - self._transport.value("gap", w, image, own, epsilon)
         return gap, float(gap.detach()) + epsilon * math.log(len(w))
-
-    def _solve(
-        self, name: str, x: Tensor, y: Tensor, cost: costs.Cost, epsilon: float
-    ) -> SinkhornResult:
-        """A solve started from the potential of the one of that name in the step before."""
-        init = None
-        if name in self._last:
-            points, f = self._last[name]
-            C, kappa = cost.between(points, y.detach()), LOG2_E / epsilon
-            g = soft_minimum(C, kappa * f - math.log2(len(f)), kappa, dim=0, out=C) / kappa
-            init = (f, g)
-        solve = sinkhorn(x, y, cost=cost, epsilon=epsilon, tolerance=self.tolerance, init=init)
-        self._last[name] = x.detach(), solve.f.detach()
-        return solve
 
     def _measured(self, x: Tensor, y: Tensor, moved: Tensor) -> dict[str, float]:
         n = min(len(x), _EXACT_LIMIT)
         return {"exact_gap": float(monge_gap(x[:n], moved[:n], cost=self.cost, kind="exact"))}
 
     def _more(self) -> dict[str, Any]:
-        return {"last": self._last}
+        return {"transport": self._transport.state()}
 
     def _restore_more(self, state: dict[str, Any]) -> None:
-        device = resolve(self.device)
-        self._last = {name: (x.to(device), f.to(device)) for name, (x, f) in state["last"].items()}
+        self._transport.restore(state["transport"], resolve(self.device))

@@ -53,6 +53,7 @@ from ._sinkhorn_solver import (
     LOG2_E,
     DenseKernel,
     DenseProblem,
+    Found,
     Problem,
     Progress,
     StreamedProblem,
@@ -74,7 +75,7 @@ from ._tensors import (
 Method: TypeAlias = Literal["auto", "newton", "kernel", "relaxed", "log"]
 Status: TypeAlias = Literal["converged", "max_iterations", "precision"]
 _METHODS = ("auto", "newton", "kernel", "relaxed", "log")
-_SCALING_FROM = 50.0  # mean(C)/ε beyond which ε-scaling pays
+SCALING_FROM = 50.0  # mean(C)/ε beyond which ε-scaling pays
 _LARGEST_EXPONENT = {torch.float32: 1e5, torch.float64: 1e13}  # of C/ε: then nothing is left of it
 
 
@@ -286,16 +287,16 @@ def sinkhorn(
             )
     given = _arguments(x, y, a, b, costs.get(cost), cost_matrix, chunk_size)
     means = _mean_costs(given)
-    epsilons = _epsilons(epsilon, means, given.a.dtype)
+    epsilons = require_resolution(resolved_epsilon(epsilon, means), means)
     starts = _starts(init, given)
 
     solved = []
     for i, problem in enumerate(given.problems(epsilons)):
         mean = float(means.reshape(-1)[i])
         progress = Progress(float(tolerance), max_iterations)
-        scaled = mean > _SCALING_FROM * problem.epsilon and init is None
+        scaled = mean > SCALING_FROM * problem.epsilon and init is None
         with torch.no_grad(), threads_for(len(problem.a) * len(problem.b)):
-            F, G = solve(
+            found = solve(
                 problem,
                 progress,
                 method=method,
@@ -303,7 +304,7 @@ def sinkhorn(
                 mean=mean,
                 G=starts[i] * problem.kappa,
             )
-            solved.append(_finished(problem, progress, F, G))
+            solved.append(_finished(problem, progress, found))
     return _result(given, epsilons, solved, float(tolerance), differentiate == "plan")
 
 
@@ -335,9 +336,7 @@ def symmetric_sinkhorn(
     for problem in given.problems(epsilons):
         progress = Progress(tolerance, max_iterations)
         with torch.no_grad(), threads_for(len(problem.a) * len(problem.b)):
-            start = 0.5 * problem.rows(torch.zeros_like(problem.b))
-            G = symmetric_sweeps(problem, start, progress)
-            solved.append(_finished(problem, progress, problem.rows(G), G))
+            solved.append(_finished(problem, progress, symmetric_sweeps(problem, progress)))
     return _result(given, epsilons, solved, tolerance, with_plan=False)
 
 
@@ -413,12 +412,12 @@ def resolved_epsilon(epsilon: Any, means: Tensor, name: str = "epsilon") -> Tens
     return torch.where(means > 0, ratio * means, torch.ones_like(means))
 
 
-def _epsilons(epsilon: Any, means: Tensor, dtype: torch.dtype) -> Tensor:
-    epsilons = resolved_epsilon(epsilon, means)
-    largest = _LARGEST_EXPONENT[dtype]
+def require_resolution(epsilons: Tensor, means: Tensor, name: str = "epsilon") -> Tensor:
+    """Raise a ValueError if potentials of such ε, in the dtype, cannot be told from rounding."""
+    largest = _LARGEST_EXPONENT[means.dtype]
     if bool((means > largest * epsilons).any()):
         raise ValueError(
-            f"epsilon must be at least the mean cost over {largest:.0e} in {dtype}, got "
+            f"{name} must be at least the mean cost over {largest:.0e} in {means.dtype}, got "
             f"{float(epsilons.min()):.3g}; take a larger one, or exact_plan"
         )
     return epsilons
@@ -447,8 +446,9 @@ class _Solved:
     plan: Tensor | None  # if it was made for the error, and in one piece
 
 
-def _finished(problem: Problem, progress: Progress, F: Tensor, G: Tensor) -> _Solved:
+def _finished(problem: Problem, progress: Progress, found: Found) -> _Solved:
     """Potentials with ⟨f, a⟩ = ⟨g, b⟩, and the error that they have."""
+    F, G = found.F, found.G
     if not (bool(torch.isfinite(F).all()) and bool(torch.isfinite(G).all())):
         raise FloatingPointError(
             f"the potentials are not finite at epsilon = {problem.epsilon:.3g}; take a larger "
@@ -464,7 +464,8 @@ def _finished(problem: Problem, progress: Progress, F: Tensor, G: Tensor) -> _So
     first, second = (problem.a.double() @ F.double(), problem.b.double() @ G.double())
     shift = ((second - first) / 2).to(F.dtype)
     F, G = F + shift, G - shift
-    error, plan = progress.error, None
+    error = progress.error
+    plan = found.P.K if isinstance(found.P, DenseKernel) else None
     if F.dtype != torch.float64 or not progress.of_last:
         masses = torch.zeros_like(G)
         for _, P, _ in problem.blocks(F, G):

@@ -510,6 +510,29 @@ def test_parameters_are_checked(
         family(value)
 
 
+@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)])
+def test_products_with_the_jacobian_are_those_of_the_graph(
+    name: str, wanted: tuple[bool, bool]
+) -> None:
+    given = [torch.as_tensor(points) for points in clouds(name)]
+    x, y = (p.requires_grad_(yes) for p, yes in zip(given, wanted, strict=True))
+    P = torch.as_tensor(np.random.default_rng(1).normal(size=(len(x), len(y))))
+    cost, _ = COSTS[name]
+    C, pullback = cost.vjp(x, y, torch.empty_like(P))
+    graph = cost.between(x, y)
+    assert not C.requires_grad
+    np.testing.assert_allclose(C.numpy(), graph.detach().numpy(), atol=1e-12)
+    leaves = [p for p, yes in zip((x, y), wanted, strict=True) if yes]
+    slopes = iter(torch.autograd.grad(graph, leaves, P))
+    for slope, yes in zip(pullback(P), wanted, strict=True):
+        if yes:
+            assert slope is not None
+            np.testing.assert_allclose(slope.numpy(), next(slopes).numpy(), atol=1e-12)
+        else:
+            assert slope is None
+
+
 def test_squared_distances_have_first_and_second_derivatives_in_broadcast_batches() -> None:
     rng = np.random.default_rng(0)
     x = torch.tensor(rng.normal(size=(2, 3, 4)), requires_grad=True)

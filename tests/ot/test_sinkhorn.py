@@ -16,6 +16,7 @@ from fenchel.ot._sinkhorn_solver import (
     LOG2_E,
     DenseKernel,
     DenseProblem,
+    Found,
     Progress,
     conjugate_gradients,
     newton,
@@ -447,14 +448,14 @@ def test_newtons_method_converges_quadratically() -> None:
     a = torch.full((40,), 1 / 40, dtype=torch.float64)
     problem = DenseProblem(C, a, a, 0.05 * float(C.mean()))
     progress = Progress(1e-12, 10_000)
-    F, G = newton(problem, torch.zeros_like(a), progress)
+    found = newton(problem, Found(torch.zeros_like(a), torch.zeros_like(a)), progress)
     errors = [error for _, error in progress.history]
     assert errors[-1] <= 1e-12
     small = [i for i, error in enumerate(errors[:-1]) if 1e-10 < error < 1e-2]
     assert len(small) >= 3
     # the linear systems are solved to √error: errors fall like their power 3/2 or better
     assert all(errors[i + 1] <= 20 * errors[i] ** 1.4 + 1e-14 for i in small)
-    P = torch.exp2(F[:, None] + G[None] - problem.kappa * C) / 1600
+    P = torch.exp2(found.F[:, None] + found.G[None] - problem.kappa * C) / 1600
     np.testing.assert_allclose(P.sum(dim=0).numpy(), 1 / 40, atol=1e-12)
     assert LOG2_E * math.log(2) == pytest.approx(1.0)
 
