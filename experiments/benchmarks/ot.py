@@ -1,4 +1,4 @@
-"""Optimal transport against POT, OTT-JAX and GeomLoss: entropic, divergences, sparse plans, large.
+"""Optimal transport against POT, OTT-JAX and GeomLoss: plans, divergences, training steps, size.
 
 Problem: x ~ N(0, I_d), y = A z + 1.5/√d with z ~ N(0, I_d) and A = 0.7 I + 0.3 G/√d, n = m, squared
 Euclidean cost, ε = r mean(C), float64, cost matrix given. POT: the fastest of its methods that
@@ -39,6 +39,7 @@ CAP, BUDGET = 20_000, 5.0  # iterations of a peer, and seconds for them
 LONG = 1.0  # seconds beyond which a solve is measured once
 SHORT = 0.5  # seconds that are measured at least, if that is not more than 50 times
 _TRIAL = 50  # iterations to see how long they take
+_STEPS = 60  # of training
 
 Solver: TypeAlias = Callable[[int], Any]  # at most so many iterations -> plan
 
@@ -323,6 +324,103 @@ def sparse_table() -> Table:
     return table
 
 
+def step_table() -> Table:
+    """Milliseconds of a training step with the Monge gap."""
+    table = _table(
+        "A training step with the Monge gap: milliseconds, float32",
+        "squared Euclidean cost; networks of widths 64, 64, 64, Adam; ε: 0.1 and 0.01 of mean "
+        f"costs; tolerance 1e-3; medians of the first {_STEPS} steps; OTT: jitted, compilation "
+        "excluded; sweeps: of the three solves of a step together",
+        ("n", "d", "fenchel", "OTT", "ratio", "sweeps"),
+    )
+    for n in SIZES:
+        for dim in DIMS:
+            own, sweeps = _our_step(n, dim)
+            row = [str(n), str(dim), _digits(own)]
+            peer = _ott_step(n, dim)
+            row += ["", ""] if peer is None else [_digits(peer), _digits(peer / own)]
+            table.add_row(*row, _digits(sweeps))
+    return table
+
+
+def _batches(n: int, dim: int) -> tuple[list[FloatArray], list[FloatArray], float, float]:
+    """Batches of x and of y, one a step, and ε of the fit and of the gap."""
+    x, y = (points.astype(np.float32) for points in clouds(20_000, dim))
+    rng = np.random.default_rng(1)
+    chosen = [rng.choice(len(x), (2, n), replace=False) for _ in range(_STEPS)]
+    some = x[:1000], y[:1000]
+    squares = [(points**2).sum(axis=1).mean() for points in some]
+    means = [points.mean(axis=0) for points in some]
+    fit = 2 * (squares[1] - means[1] @ means[1])  # mean squared distances
+    gap = squares[0] + squares[1] - 2 * means[0] @ means[1]
+    return [x[i] for i, _ in chosen], [y[j] for _, j in chosen], 0.1 * float(fit), 0.01 * float(gap)
+
+
+def _our_step(n: int, dim: int) -> tuple[float, float]:
+    """Milliseconds, and iterations of its solves."""
+    from ...ot import MongeMap
+
+    sources, targets, fit_epsilon, gap_epsilon = _batches(n, dim)
+    starts: list[float] = []
+
+    def source(size: int, rng: np.random.Generator) -> FloatArray:
+        if size != n:  # to see d, or to validate
+            return sources[0][:size]
+        starts.append(time.perf_counter())
+        return sources[len(starts) % _STEPS]
+
+    def target(size: int, rng: np.random.Generator) -> FloatArray:
+        return targets[len(starts) % _STEPS][:size]
+
+    mapping = MongeMap(
+        fit_epsilon=fit_epsilon,
+        gap_epsilon=gap_epsilon,
+        n_steps=_STEPS,
+        batch_size=n,
+        n_validation=n - 1,
+        validate_every=_STEPS,
+        device="cpu",
+        progress=False,
+    ).fit(source, target)
+    if (unsolved := mapping.history["unsolved"][0]) > 0.01:
+        raise ArithmeticError(f"{unsolved:.0%} of the solves have not converged")
+    return 1e3 * float(np.median(np.diff(starts))), float(mapping.history["iterations"][0])
+
+
+def _ott_step(n: int, dim: int) -> float | None:
+    """Milliseconds, or None where it is missing."""
+    try:
+        import jax
+        import optax
+        from flax import linen
+        from ott.neural.methods import monge_gap as peer
+        from ott.neural.networks import potentials
+        from ott.tools import sinkhorn_divergence
+    except ModuleNotFoundError:
+        return None
+    sources, targets, fit_epsilon, gap_epsilon = _batches(n, dim)
+
+    def fit(mapped: Any, y: Any) -> Any:
+        return sinkhorn_divergence.sinkdiv(mapped, y, epsilon=fit_epsilon, static_b=True)[0], None
+
+    def gap(x: Any, mapped: Any) -> Any:
+        return peer.monge_gap_from_samples(x, mapped, epsilon=gap_epsilon), None
+
+    network = potentials.PotentialMLP(
+        dim_hidden=[64, 64, 64], is_potential=False, act_fn=linen.gelu
+    )
+    rng, adam = jax.random.key(0), optax.adam(1e-3)
+    estimator = peer.MongeGapEstimator(dim, network, adam, fit, gap, 1.0, _STEPS, rng=rng)
+    state, times = estimator.state_neural_net, []
+    for step, (x, y) in enumerate(zip(sources, targets, strict=True)):
+        start = time.perf_counter()
+        batch = {"source": jax.numpy.asarray(x), "target": jax.numpy.asarray(y)}
+        state, _ = estimator.step_fn(state, batch, None, False, step)
+        jax.block_until_ready(state.params)
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times[1:]))
+
+
 def large_table() -> Table:
     """Seconds and memory of large problems, by matrix and in blocks of rows."""
     table = _table(
@@ -390,6 +488,7 @@ def main() -> None:
         ("sinkhorn_table", (alone, together)),
         ("divergence_table", (alone, together)),
         ("sparse_table", (alone,)),
+        ("step_table", (alone, together)),
         ("large_table", (together,)),
     ):
         for cores in places:
