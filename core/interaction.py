@@ -180,8 +180,10 @@ def _progress_bar(total: int, title: str, shown: bool) -> Iterator[Callable[[int
     if not shown:
         yield lambda rounds: None
         return
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
-    with Progress() as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda rounds: bar.advance(task, rounds)
+    from .progress import ProgressBar
+
+    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, total=total, description=title) as bar:
+        yield bar.advance

@@ -15,9 +15,10 @@ from typing import Any
 import joblib
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from threadpoolctl import threadpool_limits
 
+from ..core.progress import ProgressBar
 from . import provenance
 from .errors import RunFailed, StoreWarning, SweepInterrupted
 from .experiment import ConfigT, Experiment, SettingsT
@@ -172,7 +173,6 @@ def _bar(
             f"{f' (made at commit {made})' if made else ''}; --fresh runs them again",
             highlight=False,
         )
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not show) as bar:
-        task = bar.add_task(name, total=total, completed=len(stored))
-        yield lambda: bar.advance(task)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ProgressBar(*columns, total=total, completed=len(stored), shown=show) as bar:
+        yield bar.advance

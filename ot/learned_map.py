@@ -22,13 +22,14 @@ from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from torch import Tensor, nn
 
 from ..core import checks
 from ..core.device import dtype as dtype_of
 from ..core.device import resolve
+from ..core.progress import ProgressBar
 from . import costs
 from ._tensors import Array, require_shape, threads_for, together
 from .divergences import sinkhorn_divergence
@@ -61,6 +62,8 @@ class LearnedMap(ABC):
         dtype: "float32" or "float64".
         progress: whether to show a bar.
     """
+
+    _shown: tuple[str, ...] = ("loss", "divergence")  # columns of the history, in the bar
 
     def __init__(
         self,
@@ -146,7 +149,7 @@ class LearnedMap(ABC):
         if self.step_ == 0:
             self.constants_ = self._prepare(*(draw.batch() for draw in draws))
         held_out = [draw.held_out() for draw in draws]
-        with threads_for(self.batch_size**2), _Bar(self) as bar:
+        with threads_for(self.batch_size**2), self._bar() as bar:
             while self.step_ < self.n_steps and not self.stopped_:
                 self._set_rate()
                 losses = self._step(*draws)
@@ -159,8 +162,28 @@ class LearnedMap(ABC):
                 self.step_ += 1
                 if self.step_ % self.validate_every == 0 or self.step_ == self.n_steps:
                     self._validate(*held_out)
+                    bar.advance(0, row=self._told())
                 bar.advance()
         return self
+
+    def _bar(self) -> ProgressBar:
+        return ProgressBar(
+            "{task.description}",
+            BarColumn(bar_width=15),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[row]}", table_column=Column(no_wrap=True)),
+            total=self.n_steps,
+            completed=self.step_,
+            description=type(self).__name__,
+            shown=self.progress,
+            row=self._told(),
+        )
+
+    def _told(self) -> str:
+        """The last measurements, for the bar."""
+        row = self.rows_[-1] if self.rows_ else {}
+        return "  ".join(f"{name} {row[name]:.3g}" for name in self._shown if name in row)
 
     def _start(self, source: Data, target: Data) -> None:
         dim = _dim(source, "source")
@@ -282,7 +305,7 @@ class LearnedMap(ABC):
         changed = ", ".join(
             f"{name}={value!r}"
             for name, value in self.get_params().items()
-            if value is not defaults[name].default
+            if value is not (usual := defaults[name].default) and value != usual
         )
         return f"{type(self).__name__}({changed})"
 
@@ -434,36 +457,3 @@ class Draws:
         if self._sampler is not None:
             return self._tensor(self._sampler(self.owner.n_validation, self._seed))
         return self._held
-
-
-class _Bar:
-    """Progress on stderr, with the last row of the history."""
-
-    def __init__(self, owner: LearnedMap) -> None:
-        self.owner = owner
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[row]}"),
-            console=Console(stderr=True),
-            disable=not owner.progress,
-        )
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        name = type(self.owner).__name__
-        self.task = self.bar.add_task(
-            name, total=self.owner.n_steps, completed=self.owner.step_, row=""
-        )
-        return self
-
-    def advance(self) -> None:
-        """One step further."""
-        row = self.owner.rows_[-1] if self.owner.rows_ else {}
-        shown = "  ".join(f"{k} {v:.3g}" for k, v in row.items() if k != "step")
-        self.bar.update(self.task, completed=self.owner.step_, row=shown)
-
-    def __exit__(self, *args: object) -> None:
-        self.bar.stop()

@@ -82,6 +82,8 @@ class MongeMap(LearnedMap):
         constants_: "fit_epsilon" and "gap_epsilon".
     """
 
+    _shown = ("divergence", "exact_gap")
+
     def __init__(
         self,
         *,

@@ -247,7 +247,7 @@ def test_progress_bar_changes_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     shown = run(Exp3(3), STOCHASTIC, 40, n_replications=3, seed=0, progress=True)
     hidden = run(Exp3(3), STOCHASTIC, 40, n_replications=3, seed=0)
     np.testing.assert_array_equal(shown.regret, hidden.regret)
-    assert "Exp3" in capsys.readouterr().out
+    assert "Exp3" in capsys.readouterr().err
 
 
 # traces
@@ -800,4 +800,4 @@ def test_progress_reaches_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(Exp3(4), AdversarialBandit(TABLE), 30, checkpoints=[10, 5], seed=1, progress=True)
     np.testing.assert_array_equal(shown.rounds, [5, 10])
     np.testing.assert_array_equal(shown.regret, quiet.regret)
-    assert "100%" in capsys.readouterr().out
+    assert "100%" in capsys.readouterr().err

@@ -160,7 +160,7 @@ def test_a_progress_bar_changes_neither_side(capsys: pytest.CaptureFixture[str])
     assert shown.pathwise is not None
     np.testing.assert_array_equal(shown.pathwise.left, quiet.pathwise.left)
     np.testing.assert_array_equal(shown.pathwise.right, quiet.pathwise.right)
-    assert "100%" in capsys.readouterr().out
+    assert "100%" in capsys.readouterr().err
 
 
 def test_the_inequality_of_gradient_descent_is_the_one_computed_by_hand() -> None:
