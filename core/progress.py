@@ -36,7 +36,7 @@ class ProgressBar:
         **fields: Any,
     ) -> None:
         console = Console(stderr=True)
-        self._in_cell = shown and console.is_jupyter
+        self._shown, self._in_cell = shown, shown and console.is_jupyter
         self._progress = Progress(*columns, console=console, disable=not shown or self._in_cell)
         self._task = self._progress.add_task(
             description, total=total, completed=completed, **fields
@@ -51,6 +51,8 @@ class ProgressBar:
 
     def advance(self, steps: int = 1, **fields: Any) -> None:
         """So many steps further; fields that are given change."""
+        if not self._shown:
+            return
         self._progress.update(self._task, advance=steps, **fields)
         if self._in_cell and time.monotonic() - self._last > _SHOWN_EVERY:
             self._refresh()

@@ -70,6 +70,23 @@ def test_reflection_of_a_symmetric_cloud_moves_all_for_nothing() -> None:
     np.testing.assert_allclose(gap, moved, rtol=1e-6)
 
 
+def test_a_cap_that_turns_about_its_axis_moves_for_little() -> None:
+    """Its law does not change, so the gap of many points nears the whole cost, from below."""
+    sphere, rng = costs.Sphere(), np.random.default_rng(0)
+    before = 0.0
+    for n in (50, 200, 800):
+        height, turn = rng.uniform(0.5, 1.0, n), rng.uniform(0, 2 * np.pi, n)
+        radius = np.sqrt(1 - height**2)
+        x, moved = (
+            np.stack([radius * np.cos(t), radius * np.sin(t), height], axis=1)
+            for t in (turn, turn + 0.5)
+        )
+        share = monge_gap(x, moved, cost=sphere, kind="exact") / sphere.pairs(x, moved).mean()
+        assert before < share < 1
+        before = share
+    assert before > 0.7
+
+
 # the kinds
 
 
