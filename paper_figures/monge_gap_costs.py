@@ -223,7 +223,7 @@ EXPERIMENT = Experiment(
     run=make_run,
     cells=cells,
     presets={
-        "quick": Settings(n_steps=400, batch_size=128, n_points=512, n_seeds=2),
+        "quick": Settings(n_steps=250, batch_size=128, n_points=512, n_seeds=2),
         "standard": Settings(n_steps=1000, batch_size=256, n_points=1024, n_seeds=3),
         "paper": Settings(
             n_steps=5000, batch_size=256, n_points=1024, n_seeds=10, constant_rate=True

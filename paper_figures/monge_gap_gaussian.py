@@ -55,7 +55,7 @@ EXPERIMENT = Experiment(
     run=make_run,
     cells=cells,
     presets={
-        "quick": Settings(dims=(2, 8), n_steps=200, n_seeds=2),
+        "quick": Settings(dims=(2, 8), n_steps=150, n_seeds=2),
         "standard": Settings(dims=(2, 8, 32), n_steps=1000, n_seeds=3),
         "paper": Settings(dims=(2, 4, 8, 16, 32, 64), n_steps=5000, n_seeds=5),
     },
