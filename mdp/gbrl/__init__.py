@@ -1,6 +1,28 @@
-"""Gradient boosted trees as actors and critics."""
+"""Gradient boosted trees, alone and as actors and critics."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .ensemble import TreeEnsemble
 from .params import TreeParams
 
-__all__ = ["TreeEnsemble", "TreeParams"]
+if TYPE_CHECKING:
+    from .agents import A2C_GBRL, PPO_GBRL
+    from .envs import CategoricalMiniGrid
+
+_LAZY = {"PPO_GBRL": "agents", "A2C_GBRL": "agents", "CategoricalMiniGrid": "envs"}
+
+__all__ = ["A2C_GBRL", "PPO_GBRL", "CategoricalMiniGrid", "TreeEnsemble", "TreeParams"]
+
+
+def __getattr__(name: str) -> Any:
+    """Agents need stable-baselines3, which is imported when they are asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("stable_baselines3", "gymnasium", "torch"):
+            raise
+        message = f'{error.name} is not installed; run: pip install "fenchel[gbrl]"'
+        raise ModuleNotFoundError(message, name=error.name) from None

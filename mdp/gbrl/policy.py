@@ -1,0 +1,298 @@
+"""Tree ensembles as actor-critics in the training loops of stable-baselines3.
+
+    F(s) = (θ(s), V(s)): logits or the mean of a Gaussian, and the value
+
+in one ensemble (shared trees), or in two. The loops are not changed: `evaluate_actions` makes F(s)
+of a minibatch a leaf of the graph, so that `loss.backward()` gives ∂L/∂F(s_i) for the mean loss L,
+and `optimizer.step()` appends a tree fitted to n ∂L/∂F(s_i) = ∂ℓ_i/∂F(s_i), clipped a row:
+
+    ‖g_i^θ‖ <= policy_grad_clip,   |g_i^V| <= value_grad_clip
+
+During an update F of all rows of the rollout is kept: a tree that is appended is added to them, so
+that the trees before it are not walked again (`TreeRolloutBuffer`).
+
+The logarithms of the standard deviations of a Gaussian are free parameters, trained by Adam.
+
+Reference:
+    Fuhrer, Tessler, Dalal. Gradient boosting reinforcement learning. ICML 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    Distribution,
+    MultiCategoricalDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor, nn
+
+from ...core.checks import FloatArray
+from .encode import Encoder
+from .ensemble import Backend, TreeEnsemble
+from .params import TreeParams
+from .trees import Float32Array
+
+
+class TreeActorCriticPolicy(ActorCriticPolicy):
+    """F for `PPO_GBRL` and `A2C_GBRL`, which explain its arguments."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Any,
+        use_sde: bool = False,
+        *,
+        tree: TreeParams | None = None,
+        shared: bool = True,
+        policy_grad_clip: float | None = None,
+        value_grad_clip: float | None = None,
+        log_std_init: float = -2.0,
+        categorical: Sequence[int] = (),
+        backend: Backend = "numba",
+    ) -> None:
+        if use_sde:
+            raise ValueError("use_sde must be False: trees have no latent features; leave it out")
+        self.tree, self.shared, self.backend = tree or TreeParams(), shared, backend
+        self.policy_grad_clip, self.value_grad_clip = policy_grad_clip, value_grad_clip
+        self.encoder = Encoder(observation_space, categorical)
+        super().__init__(
+            observation_space, action_space, lr_schedule, net_arch=[], log_std_init=log_std_init
+        )
+
+    def _build(self, lr_schedule: Any) -> None:
+        self.n_parameters = _n_parameters(self.action_dist)
+        outputs = [self.n_parameters + 1] if self.shared else [self.n_parameters, 1]
+        self.ensembles = [
+            TreeEnsemble(n, self.tree, categorical=self.encoder.categorical, backend=self.backend)
+            for n in outputs
+        ]
+        # torch warns where gradients of no parameters are clipped, which the loops do
+        self.unused = nn.Parameter(torch.zeros(()), requires_grad=False)
+        if isinstance(self.action_dist, DiagGaussianDistribution):
+            start = torch.full((self.n_parameters,), float(self.log_std_init))
+            self.log_std = nn.Parameter(start)
+        self.buffer: Any = None  # of rows whose outputs are kept; see `TreeRolloutBuffer`
+        self.optimizer = BoostingOptimizer(self, lr_schedule(1))
+
+    # ------------------------------------------------------------------------------- outputs
+
+    def outputs(self, rows: Float32Array) -> FloatArray:
+        """F of rows, (n, D)."""
+        return np.concatenate([ensemble.predict(rows) for ensemble in self.ensembles], axis=1)
+
+    def _output(self, obs: Any) -> Tensor:
+        return torch.as_tensor(self.outputs(self.encoder(obs)), dtype=torch.float32)
+
+    def _distribution(self, output: Tensor) -> Distribution:
+        parameters = output[:, : self.n_parameters]
+        if isinstance(self.action_dist, DiagGaussianDistribution):
+            return self.action_dist.proba_distribution(parameters, self.log_std)
+        return cast(Distribution, self.action_dist.proba_distribution(parameters))
+
+    def forward(self, obs: Any, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions, values and logarithms of probabilities."""
+        output = self._output(obs)
+        distribution = self._distribution(output)
+        actions = distribution.get_actions(deterministic=deterministic)
+        shape = -1, *cast(tuple[int, ...], self.action_space.shape)
+        return actions.reshape(shape), output[:, -1:], distribution.log_prob(actions)
+
+    def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, logarithms of probabilities, and entropies, on the graph of F(s)."""
+        kept = self.buffer.take() if self.buffer is not None else None
+        if kept is None:
+            rows = self.encoder(obs)
+            output = self.outputs(rows)
+        else:
+            rows, output = kept
+        leaf = torch.tensor(output, dtype=torch.float32, requires_grad=True)
+        self.optimizer.evaluated = rows, leaf
+        distribution = self._distribution(leaf)
+        return leaf[:, -1:], distribution.log_prob(actions), distribution.entropy()
+
+    def get_distribution(self, obs: Any) -> Distribution:
+        """π(· | s)."""
+        return self._distribution(self._output(obs))
+
+    def predict_values(self, obs: Any) -> Tensor:
+        """V(s), (n, 1)."""
+        return self._output(obs)[:, -1:]
+
+    # ------------------------------------------------------------------------------ training
+
+    def append(self, rows: Float32Array, gradients: FloatArray, rates: tuple[float, float]) -> None:
+        """A tree, or one each, for gradients of F at rows.
+
+        Args:
+            rows: (n, F).
+            gradients: ∂ℓ_i/∂F(s_i), (n, D).
+            rates: of the policy and of the value.
+        """
+        policy, value = gradients[:, :-1], gradients[:, -1:]
+        if self.policy_grad_clip:
+            norms = np.linalg.norm(policy, axis=1, keepdims=True)
+            policy = policy * np.minimum(1.0, self.policy_grad_clip / np.maximum(norms, 1e-30))
+        if self.value_grad_clip:
+            value = np.clip(value, -self.value_grad_clip, self.value_grad_clip)
+        parts = [np.concatenate([policy, value], axis=1)] if self.shared else [policy, value]
+        each = np.repeat(rates, [self.n_parameters, 1])
+        all_rates = [each] if self.shared else [each[:-1], each[-1:]]
+        for ensemble, part, own in zip(self.ensembles, parts, all_rates, strict=True):
+            ensemble.learning_rate = own
+            ensemble.step(rows, part)
+        if self.buffer is not None:
+            self.buffer.advance(self.ensembles)
+
+    @property
+    def n_trees(self) -> int:
+        """In all."""
+        return sum(ensemble.n_trees for ensemble in self.ensembles)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The trees, for `state_dict`."""
+        return {
+            f"ensemble {i}": {
+                name: str(array) if array.dtype.kind == "U" else torch.as_tensor(array)
+                for name, array in ensemble.state().items()
+            }
+            for i, ensemble in enumerate(self.ensembles)
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """From `state_dict`."""
+        self.ensembles = [
+            TreeEnsemble.from_state(
+                {
+                    name: np.array(one) if isinstance(one, str) else one.numpy()
+                    for name, one in part.items()
+                }
+            )
+            for part in state.values()
+        ]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "tree": self.tree,
+            "shared": self.shared,
+            "policy_grad_clip": self.policy_grad_clip,
+            "value_grad_clip": self.value_grad_clip,
+            "log_std_init": self.log_std_init,
+            "categorical": self.encoder.given,
+            "backend": self.backend,
+        }
+
+
+class BoostingOptimizer(torch.optim.Optimizer):
+    """`step` appends a tree to a policy; groups 0, 1 and 2 have the rates of θ, V and log σ."""
+
+    def __init__(self, policy: TreeActorCriticPolicy, rate: float) -> None:
+        groups = [{"params": [nn.Parameter(torch.zeros(()))]} for _ in range(3)]
+        super().__init__(groups, {"lr": rate})
+        self.policy = policy
+        self.evaluated: tuple[Float32Array, Tensor] | None = None
+        free = [one for one in policy.parameters() if one.requires_grad]  # log σ, if it is there
+        self.adam = torch.optim.Adam(free, lr=rate) if free else None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Of log σ; the outputs were made since the last step, and have none yet."""
+        if self.adam is not None:
+            self.adam.zero_grad(set_to_none)
+
+    def step(self, closure: Any = None) -> None:
+        """Fit the outputs' gradients, those of the mean loss times n."""
+        if self.evaluated is None or self.evaluated[1].grad is None:
+            raise RuntimeError("step must follow evaluate_actions and backward; call these first")
+        rows, leaf = self.evaluated
+        self.evaluated = None
+        gradients = leaf.grad.numpy().astype(np.float64) * len(rows)
+        rates = [float(group["lr"]) for group in self.param_groups]
+        self.policy.append(rows, gradients, (rates[0], rates[1]))
+        if self.adam is not None:
+            self.adam.param_groups[0]["lr"] = rates[2]
+            self.adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rates, and the state of Adam."""
+        more = {} if self.adam is None else {"adam": self.adam.state_dict()}
+        return super().state_dict() | more
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As it was."""
+        if self.adam is not None:
+            self.adam.load_state_dict(state_dict["adam"])
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "adam"})
+
+
+class _Kept:
+    """Outputs of all rows of a rollout, for a policy that says so by `policy.buffer = buffer`."""
+
+    policy: TreeActorCriticPolicy
+    rows: Float32Array | None
+    chosen: Any
+
+    def reset(self) -> None:
+        """Forget the rollout."""
+        self.rows, self.chosen = None, None
+        super().reset()  # type: ignore[misc]
+
+    def _get_samples(self, batch_inds: Any, env: Any = None) -> Any:
+        samples = super()._get_samples(batch_inds, env)  # type: ignore[misc]
+        if self.rows is None:
+            observations: Any = self.observations  # type: ignore[attr-defined]
+            if isinstance(observations, dict):
+                observations = {k: torch.as_tensor(v) for k, v in observations.items()}
+            self.rows = self.policy.encoder(observations)
+            self.outputs = self.policy.outputs(self.rows)
+        self.chosen = batch_inds
+        return samples
+
+    def take(self) -> tuple[Float32Array, FloatArray] | None:
+        """Rows of the samples drawn last, and their outputs, once."""
+        if self.rows is None or self.chosen is None:
+            return None
+        chosen, self.chosen = self.chosen, None
+        return self.rows[chosen], self.outputs[chosen]
+
+    def advance(self, ensembles: Iterable[TreeEnsemble]) -> None:
+        """Add the last trees."""
+        if self.rows is None:
+            return
+        begin = 0
+        for ensemble in ensembles:
+            end = begin + ensemble.n_outputs
+            part = np.ascontiguousarray(self.outputs[:, begin:end])
+            ensemble.add(self.rows, part, ensemble.n_trees - 1)
+            self.outputs[:, begin:end] = part
+            begin = end
+
+
+class TreeRolloutBuffer(_Kept, RolloutBuffer):
+    """A `RolloutBuffer` whose outputs are kept."""
+
+
+class TreeDictRolloutBuffer(_Kept, DictRolloutBuffer):
+    """The same for observations of several parts."""
+
+
+def _n_parameters(distribution: Distribution) -> int:
+    """Of an action distribution, in outputs."""
+    if isinstance(distribution, CategoricalDistribution | DiagGaussianDistribution):
+        return int(distribution.action_dim)
+    if isinstance(distribution, MultiCategoricalDistribution):
+        return int(sum(distribution.action_dims))
+    assert isinstance(distribution, BernoulliDistribution)
+    return int(distribution.action_dims)
