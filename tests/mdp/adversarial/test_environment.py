@@ -595,7 +595,7 @@ def test_whole_blocks_do_not_depend_on_how_many_follow() -> None:
 def test_a_progress_bar_and_checkpoints_do_not_matter(capsys: pytest.CaptureFixture[str]) -> None:
     expected = regret_of(LOSSES)
     np.testing.assert_array_equal(regret_of(LOSSES, progress=True), expected)
-    assert "Reactive" in capsys.readouterr().out
+    assert "Reactive" in capsys.readouterr().err
     np.testing.assert_array_equal(regret_of(LOSSES, checkpoints=[4, 12]), expected[:, [3, 11]])
 
 
