@@ -21,6 +21,7 @@ from .params import TreeParams
 from .trees import NEVER, Float32Array, Tree, build_gradients, candidates, feature_order, n_tests
 
 Codes = npt.NDArray[np.uint16]
+_BLOCK = 64  # rows
 
 
 @dataclass(frozen=True)
@@ -112,21 +113,29 @@ def _encode(
     categorical: BoolArray,
     codes: Codes,
 ) -> None:
-    """Codes of columns (F, n)."""
-    for f in range(len(columns)):
+    """Codes of columns (F, n).
+
+    By binary search, which takes the same steps for all rows: those of a block take them together,
+    as each alone would wait for its own comparison before the next.
+    """
+    n_features, n = columns.shape
+    low = np.empty(_BLOCK, np.int32)  # how many are smaller
+    for f in range(n_features):
         own = thresholds[starts[f] : starts[f + 1]]
-        n_own = len(own)
-        for i in range(columns.shape[1]):
-            x = columns[f, i]
-            low, length = 0, n_own  # how many are smaller: without branches, which are random here
+        for begin in range(0, n, _BLOCK):
+            block = columns[f, begin : begin + _BLOCK]
+            low[:] = 0
+            length = len(own)
             while length > 1:
                 half = length >> 1
-                low += half * (own[low + half - 1] < x)
+                for i in range(len(block)):
+                    low[i] += np.int32(half) * np.int32(own[low[i] + half - 1] < block[i])
                 length -= half
-            low += n_own > 0 and own[low] < x
-            if categorical[f] and (low == n_own or own[low] != x):
-                low = n_own
-            codes[f, i] = low
+            for i in range(len(block)):
+                code = low[i] + np.int32(length > 0 and own[low[i]] < block[i])
+                if categorical[f] and (code == len(own) or own[code] != block[i]):
+                    code = len(own)
+                codes[f, begin + i] = code
 
 
 @numba.njit(cache=True, nogil=True)
@@ -144,17 +153,27 @@ def _leaf_means(leaves: IntArray, G: FloatArray, n_leaves: int) -> tuple[FloatAr
     return values, counts
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _count_in(
-    codes: Codes, rows: IntArray, nodes: IntArray, B: FloatArray, histogram: FloatArray
-) -> None:
-    """Adds rows of one feature to their cells: sums of B, and the number last."""
+@numba.njit(cache=True, nogil=True, boundscheck=False)
+def _count(codes: Codes, nodes: IntArray, B: FloatArray, histogram: FloatArray) -> None:
+    """Adds rows to the cells of one feature, (nodes, cells, D + 1): B, and 1 for the number."""
+    n, D = B.shape
+    cells = histogram.shape[1]
+    flat = histogram.reshape(-1)
+    for i in range(n):
+        at = (nodes[i] * cells + codes[i]) * (D + 1)
+        for d in range(D):
+            flat[at + d] += B[i, d]
+        flat[at + D] += 1.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_some(codes: Codes, rows: IntArray, B: FloatArray, histogram: FloatArray) -> None:
+    """The same for some rows, of one node, (cells, D + 1)."""
     D = B.shape[1]
     for i in rows:
-        cell = histogram[nodes[i], codes[i]]
         for d in range(D):
-            cell[d] += B[i, d]
-        cell[D] += 1.0
+            histogram[codes[i], d] += B[i, d]
+        histogram[codes[i], D] += 1.0
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -212,8 +231,8 @@ def _grow_oblivious(
     n, D = B.shape
     most = np.max(starts[1:] - starts[:-1])
     features, chosen = np.zeros(depth, np.int64), np.full(depth, -1)
-    leaves, rows = np.zeros(n, np.int64), np.arange(n)
-    histogram = np.empty((2 ** (depth - 1), most + 1, D + 1))
+    leaves = np.zeros(n, np.int64)
+    histogram = np.empty(2 ** (depth - 1) * (most + 1) * (D + 1))
     totals = np.empty((2 ** (depth - 1), D + 1))
     scores, left = np.empty(most), np.empty(D + 1)
     for level in range(depth):
@@ -226,9 +245,10 @@ def _grow_oblivious(
         best = -np.inf
         for f in order:
             m = starts[f + 1] - starts[f]
-            cells = histogram[:n_nodes, : m + 1]
+            size = n_nodes * (m + 1) * (D + 1)
+            cells = histogram[:size].reshape((n_nodes, m + 1, D + 1))
             cells[:] = 0.0
-            _count_in(codes[f], rows, leaves, B, cells)
+            _count(codes[f], leaves, B, cells)
             scores[:m] = 0.0
             for node in range(n_nodes):
                 _add_scores(
@@ -270,10 +290,10 @@ def _grow_greedy(
     n_nodes = 2**depth - 1
     features, chosen = np.zeros(n_nodes, np.int64), np.full(n_nodes, -1)
     # nodes are those of `Tree`; rows of a node are contiguous in `rows`
-    rows, leaves, zeros = np.arange(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    rows, leaves = np.arange(n), np.zeros(n, np.int64)
     begins, ends = np.zeros(2 * n_nodes + 1, np.int64), np.zeros(2 * n_nodes + 1, np.int64)
     ends[0] = n
-    histogram = np.empty((1, most + 1, D + 1))
+    histogram = np.empty((most + 1, D + 1))
     total, scores, left = np.empty(D + 1), np.empty(most), np.empty(D + 1)
     moved = np.empty(n, np.int64)
     for node in range(n_nodes):
@@ -293,11 +313,11 @@ def _grow_greedy(
         best = -np.inf
         for f in order:
             m = starts[f + 1] - starts[f]
-            cells = histogram[:, : m + 1]
+            cells = histogram[: m + 1]
             cells[:] = 0.0
-            _count_in(codes[f], own, zeros, B, cells)
+            _count_some(codes[f], own, B, cells)
             scores[:m] = 0.0
-            _add_scores(cells[0], total, categorical[f], min_data, cosine, left, scores[:m])
+            _add_scores(cells, total, categorical[f], min_data, cosine, left, scores[:m])
             above = node
             while above > 0:
                 above = (above - 1) // 2
