@@ -1,0 +1,239 @@
+"""Trees against NVlabs/gbrl, and agents with trees against stable-baselines3's networks.
+
+Growth: one tree for normal features and gradients, 256 candidates, candidates included; the peer's
+`step`, which is the same. Prediction: all trees of an ensemble of depth 4, 16 features, 3 outputs.
+Agents: environment steps per second of the process's CPU time, whole training included, and the
+mean reward of the last 100 episodes; the paper's settings for trees, those of RL Zoo for networks.
+
+Everything runs on one core, in processes of their own: OpenMP of the peer and numba disturb each
+other. CPU time, medians. Peers that are missing are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+GROWTH = (  # n, F, D, depth
+    (512, 16, 2, 4), (512, 16, 8, 4), (512, 16, 2, 6), (512, 128, 2, 4), (2048, 16, 2, 4),
+    (2048, 128, 2, 4), (2048, 128, 8, 4), (16_384, 16, 2, 4), (16_384, 16, 2, 6),
+)  # fmt: skip
+PREDICTION = ((1000, 16), (5000, 16), (1000, 512), (5000, 512), (5000, 2048))  # trees, n
+TASKS = {  # steps, environments, n_steps, batch, epochs, γ, λ, rates; then those of networks
+    "CartPole-v1": (
+        (51_200, 8, 128, 64, 1, 0.98, 0.8, 0.029, 0.015),
+        (8, 32, 256, 20, 0.98, 0.8, 1e-3),
+    ),
+    "Acrobot-v1": (
+        (51_200, 16, 128, 512, 20, 0.99, 0.94, 0.160276, 0.034185),
+        (16, 256, 64, 4, 0.99, 0.94, 3e-4),
+    ),
+    "MiniGrid-Empty-Random-5x5-v0": (
+        (40_960, 16, 256, 512, 20, 0.99, 0.95, 0.170551, 0.010032),
+        (8, 128, 64, 10, 0.993, 0.95, 2.5e-4),
+    ),
+}
+
+
+def cpu_time(call: Callable[[], Any], prepare: Callable[[], Any] = lambda: None) -> float:
+    """Milliseconds of CPU time, median of up to nine calls in a second or so."""
+    times: list[float] = []
+    while len(times) < 9 and (len(times) < 3 or sum(times) < 1.0):
+        prepare()
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return 1e3 * float(np.median(times))
+
+
+def our_growth(n: int, F: int, D: int, depth: int) -> list[float]:
+    """Milliseconds."""
+    from ...mdp.gbrl import TreeEnsemble, TreeParams
+
+    rng = np.random.default_rng(0)
+    X, G = rng.normal(size=(n, F)).astype(np.float32), rng.normal(size=(n, D))
+    ensemble = TreeEnsemble(D, TreeParams(depth))
+    ensemble.step(X, G)  # compiles
+    return [cpu_time(lambda: ensemble.step(X, G))]
+
+
+def peer_growth(n: int, F: int, D: int, depth: int) -> list[float]:
+    """Milliseconds."""
+    rng = np.random.default_rng(0)
+    X, G = rng.normal(size=(n, F)).astype(np.float32), rng.normal(size=(n, D))
+    model, torch = _peer(F, D, depth)
+    weights = torch.tensor(G, dtype=torch.float32)
+
+    def prepare() -> None:
+        (model(X, requires_grad=True).reshape(n, D) * weights).mean(dim=0).sum().backward()
+
+    return [cpu_time(model.step, prepare)]
+
+
+def our_prediction(n_trees: int, n: int) -> list[float]:
+    """Milliseconds."""
+    from ...mdp.gbrl import TreeEnsemble
+
+    rng = np.random.default_rng(0)
+    ensemble = TreeEnsemble(3)
+    X = rng.normal(size=(128, 16)).astype(np.float32)
+    for _ in range(n_trees):
+        ensemble.step(X, rng.normal(size=(128, 3)))
+    rows = rng.normal(size=(n, 16)).astype(np.float32)
+    return [cpu_time(lambda: ensemble.predict(rows))]
+
+
+def peer_prediction(n_trees: int, n: int) -> list[float]:
+    """Milliseconds."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(128, 16)).astype(np.float32)
+    model, torch = _peer(16, 3, 4)
+    for _ in range(n_trees):
+        weights = torch.tensor(rng.normal(size=(128, 3)), dtype=torch.float32)
+        (model(X, requires_grad=True) * weights).mean(dim=0).sum().backward()
+        model.step()
+    rows = rng.normal(size=(n, 16)).astype(np.float32)
+    return [cpu_time(lambda: model(rows, requires_grad=False))]
+
+
+def _peer(F: int, D: int, depth: int) -> tuple[Any, Any]:
+    import torch
+    from gbrl.models.gbt import GBTModel
+
+    tree = {"max_depth": depth, "n_bins": 256, "min_data_in_leaf": 0, "par_th": 2}
+    model = GBTModel(
+        input_dim=F,
+        output_dim=D,
+        tree_struct=tree | {"grow_policy": "oblivious"},
+        optimizers={"algo": "SGD", "lr": 0.1, "start_idx": 0, "stop_idx": D},
+        params={
+            "split_score_func": "Cosine",
+            "generator_type": "Quantile",
+            "control_variates": False,
+        },
+        verbose=0,
+        device="cpu",
+    )
+    return model, torch
+
+
+def our_agent(task: str) -> list[float]:
+    """Steps a CPU second, and the reward at the end."""
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from ...mdp.gbrl import PPO_GBRL, CategoricalMiniGrid
+
+    steps, n_envs, n_steps, batch, epochs, gamma, gae, policy_lr, value_lr = TASKS[task][0]
+    wrapper = CategoricalMiniGrid if _grid(task) else None
+    env = make_vec_env(task, n_envs, seed=0, wrapper_class=wrapper)
+    settings: dict[str, Any] = {"n_steps": n_steps, "batch_size": batch, "n_epochs": epochs}
+    settings |= {"gamma": gamma, "gae_lambda": gae, "seed": 0}
+    warm = PPO_GBRL(env, **(settings | {"n_epochs": 1}))
+    warm.learn(n_envs * n_steps)  # compiles
+    return _trained(PPO_GBRL(env, policy_lr=policy_lr, value_lr=value_lr, **settings), steps)
+
+
+def peer_agent(task: str) -> list[float]:
+    """Steps a CPU second, and the reward at the end, of PPO with networks."""
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    torch.set_num_threads(1)
+    n_envs, n_steps, batch, epochs, gamma, gae, rate = TASKS[task][1]
+    wrapper = None
+    if _grid(task):
+        from minigrid import wrappers
+
+        wrapper = wrappers.FlatObsWrapper
+    env = make_vec_env(task, int(n_envs), seed=0, wrapper_class=wrapper)
+    model = PPO(
+        "MlpPolicy", env, n_steps=int(n_steps), batch_size=int(batch), n_epochs=int(epochs),
+        gamma=gamma, gae_lambda=gae, learning_rate=rate, seed=0, device="cpu",
+    )  # fmt: skip
+    return _trained(model, int(TASKS[task][0][0]))
+
+
+def _trained(model: Any, steps: int) -> list[float]:
+    start = time.process_time()
+    model.learn(steps)
+    rate = model.num_timesteps / (time.process_time() - start)
+    return [rate, float(np.mean([one["r"] for one in model.ep_info_buffer]))]
+
+
+def _grid(task: str) -> bool:
+    if task.startswith("MiniGrid"):
+        import minigrid
+
+        return bool(minigrid)
+    return False
+
+
+def _alone(name: str, *arguments: Any) -> list[float] | None:
+    """A function of this module in a process of its own on one core; None without the peer."""
+    code = (
+        f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}}); "
+        f"from fenchel.experiments.benchmarks import gbrl; print(*gbrl.{name}{arguments!r})"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    if out.returncode and "ModuleNotFoundError" in out.stderr:
+        return None
+    if out.returncode:
+        raise RuntimeError(f"{name}{arguments!r}: {out.stderr[-2000:]}")
+    return (
+        [float(word) for word in out.stdout.split()[-2:]]
+        if "agent" in name
+        else [float(out.stdout.split()[-1])]
+    )
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def main() -> None:
+    """Measure and print."""
+    console = Console()
+    for title, kind, sizes, names in (
+        ("One tree, milliseconds", "growth", GROWTH, ("n", "features", "outputs", "depth")),
+        ("Prediction, milliseconds", "prediction", PREDICTION, ("trees", "n")),
+    ):
+        table = _table(title, (*names, "fenchel", "gbrl", "ratio"))
+        for size in sizes:
+            own, peer = (_alone(f"{who}_{kind}", *size) for who in ("our", "peer"))
+            assert own is not None
+            ratio = peer[0] / own[0] if peer else None
+            row = [_digits(own[0]), _digits(peer[0] if peer else None), _digits(ratio)]
+            table.add_row(*(f"{number}" for number in size), *row)
+        console.print(table)
+    table = _table(
+        "PPO, environment steps a CPU second, and reward at the end",
+        ("task", "steps", "trees", "networks", "ratio", "reward, trees", "reward, networks"),
+    )
+    for task, (settings, _) in TASKS.items():
+        own, peer = _alone("our_agent", task), _alone("peer_agent", task)
+        if own is None or peer is None:
+            continue
+        row = [_digits(own[0]), _digits(peer[0]), _digits(own[0] / peer[0])]
+        table.add_row(task, f"{settings[0]:,}", *row, f"{own[1]:.3g}", f"{peer[1]:.3g}")
+    console.print(table)
