@@ -40,6 +40,7 @@ from .sinkhorn import SCALING_FROM
 _TRIAL = 100  # solves from one that is started in the other way to the next
 _EXTENSION = 16  # sweeps: what a warm start costs for n = 256; 8 for n = 1024
 _MEMORY = 0.8  # of averages, a solve
+_MAX_ITERATIONS = 20_000  # of a solve
 
 
 @dataclass
@@ -81,14 +82,13 @@ class BatchTransport:
 
     Args:
         tolerance: of the marginal errors.
-        max_iterations: of each solve.
 
     Attributes:
         solves: what each one did since the list was emptied.
     """
 
-    def __init__(self, tolerance: float, max_iterations: int = 20_000) -> None:
-        self.tolerance, self.max_iterations = tolerance, max_iterations
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
         self.solves: list[Progress] = []
         self._series: dict[str, _Series] = {}
         self._before: DenseProblem | None = None  # its arrays and weights serve the next
@@ -127,7 +127,7 @@ class BatchTransport:
             self._series[name] = _Series(**(fields | {"x": x, "f": f}))
 
     def _progress(self) -> Progress:
-        self.solves.append(Progress(self.tolerance, self.max_iterations))
+        self.solves.append(Progress(self.tolerance, _MAX_ITERATIONS))
         return self.solves[-1]
 
     def _problem(

@@ -23,6 +23,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ...mdp.gbrl import TreeEnsemble, TreeParams
+
 GROWTH = (  # n, F, D, depth
     (512, 16, 2, 4), (512, 16, 8, 4), (512, 16, 2, 6), (512, 128, 2, 4), (2048, 16, 2, 4),
     (2048, 128, 2, 4), (2048, 128, 8, 4), (16_384, 16, 2, 4), (16_384, 16, 2, 6),
@@ -57,8 +59,6 @@ def cpu_time(call: Callable[[], Any], prepare: Callable[[], Any] = lambda: None)
 
 def our_growth(n: int, F: int, D: int, depth: int) -> list[float]:
     """Milliseconds."""
-    from ...mdp.gbrl import TreeEnsemble, TreeParams
-
     rng = np.random.default_rng(0)
     X, G = rng.normal(size=(n, F)).astype(np.float32), rng.normal(size=(n, D))
     ensemble = TreeEnsemble(D, TreeParams(depth))
@@ -68,9 +68,11 @@ def our_growth(n: int, F: int, D: int, depth: int) -> list[float]:
 
 def peer_growth(n: int, F: int, D: int, depth: int) -> list[float]:
     """Milliseconds."""
+    import torch
+
     rng = np.random.default_rng(0)
     X, G = rng.normal(size=(n, F)).astype(np.float32), rng.normal(size=(n, D))
-    model, torch = _peer(F, D, depth)
+    model = reference(F, D, TreeParams(depth))
     weights = torch.tensor(G, dtype=torch.float32)
 
     def prepare() -> None:
@@ -81,8 +83,6 @@ def peer_growth(n: int, F: int, D: int, depth: int) -> list[float]:
 
 def our_prediction(n_trees: int, n: int) -> list[float]:
     """Milliseconds."""
-    from ...mdp.gbrl import TreeEnsemble
-
     rng = np.random.default_rng(0)
     ensemble = TreeEnsemble(3)
     X = rng.normal(size=(128, 16)).astype(np.float32)
@@ -94,9 +94,11 @@ def our_prediction(n_trees: int, n: int) -> list[float]:
 
 def peer_prediction(n_trees: int, n: int) -> list[float]:
     """Milliseconds."""
+    import torch
+
     rng = np.random.default_rng(0)
     X = rng.normal(size=(128, 16)).astype(np.float32)
-    model, torch = _peer(16, 3, 4)
+    model = reference(16, 3, TreeParams())
     for _ in range(n_trees):
         weights = torch.tensor(rng.normal(size=(128, 3)), dtype=torch.float32)
         (model(X, requires_grad=True) * weights).mean(dim=0).sum().backward()
@@ -105,25 +107,24 @@ def peer_prediction(n_trees: int, n: int) -> list[float]:
     return [cpu_time(lambda: model(rows, requires_grad=False))]
 
 
-def _peer(F: int, D: int, depth: int) -> tuple[Any, Any]:
-    import torch
+def reference(n_features: int, n_outputs: int, params: TreeParams) -> Any:
+    """The peer's model of such trees, rate 0.1."""
     from gbrl.models.gbt import GBTModel
 
-    tree = {"max_depth": depth, "n_bins": 256, "min_data_in_leaf": 0, "par_th": 2}
-    model = GBTModel(
-        input_dim=F,
-        output_dim=D,
-        tree_struct=tree | {"grow_policy": "oblivious"},
-        optimizers={"algo": "SGD", "lr": 0.1, "start_idx": 0, "stop_idx": D},
+    tree = {"max_depth": params.depth, "n_bins": params.n_bins, "grow_policy": params.grow}
+    return GBTModel(
+        input_dim=n_features,
+        output_dim=n_outputs,
+        tree_struct=tree | {"min_data_in_leaf": params.min_data_in_leaf, "par_th": 2},
+        optimizers={"algo": "SGD", "lr": 0.1, "start_idx": 0, "stop_idx": n_outputs},
         params={
-            "split_score_func": "Cosine",
-            "generator_type": "Quantile",
+            "split_score_func": {"cosine": "Cosine", "l2": "L2"}[params.score],
+            "generator_type": params.generator.capitalize(),
             "control_variates": False,
         },
         verbose=0,
         device="cpu",
     )
-    return model, torch
 
 
 def our_agent(task: str) -> list[float]:
@@ -193,11 +194,7 @@ def _alone(name: str, *arguments: Any) -> list[float] | None:
         return None
     if out.returncode:
         raise RuntimeError(f"{name}{arguments!r}: {out.stderr[-2000:]}")
-    return (
-        [float(word) for word in out.stdout.split()[-2:]]
-        if "agent" in name
-        else [float(out.stdout.split()[-1])]
-    )
+    return [float(word) for word in out.stdout.splitlines()[-1].split()]
 
 
 def _table(title: str, columns: tuple[str, ...]) -> Table:

@@ -177,7 +177,6 @@ class TreeEnsemble:
 
     def state(self) -> dict[str, Any]:
         """All that there is, as arrays."""
-        k = self.n_trees
         return {
             "version": np.array(_VERSION),
             "params": np.array(json.dumps(asdict(self.params))),
@@ -186,12 +185,7 @@ class TreeEnsemble:
             "learning_rate": self.learning_rate,
             "bias": self.bias,
             "categorical": np.array(self.categorical, np.int64),
-            "features": self._features[:k],
-            "thresholds": self._thresholds[:k],
-            "values": self._values[:k],
-            "counts": self._counts[:k],
-            "rates": self._rates[:k],
-        }
+        } | {name: getattr(self, f"_{name}")[: self.n_trees] for name in _STORED}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], **changes: Any) -> Self:

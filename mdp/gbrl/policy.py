@@ -252,10 +252,7 @@ class _Kept:
     def _get_samples(self, batch_inds: Any, env: Any = None) -> Any:
         samples = super()._get_samples(batch_inds, env)  # type: ignore[misc]
         if self.rows is None:
-            observations: Any = self.observations  # type: ignore[attr-defined]
-            if isinstance(observations, dict):
-                observations = {k: torch.as_tensor(v) for k, v in observations.items()}
-            self.rows = self.policy.encoder(observations)
+            self.rows = self.policy.encoder(self.observations)  # type: ignore[attr-defined]
             self.outputs = self.policy.outputs(self.rows)
         self.chosen = batch_inds
         return samples

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fenchel.experiments.benchmarks.gbrl import reference
 from fenchel.mdp.gbrl import TreeEnsemble, TreeParams
 
 GROWTHS = ("oblivious", "greedy")
@@ -207,24 +208,11 @@ def test_bad_input_says_what_to_do() -> None:
 # the peer
 
 
-def reference(X: Any, Y: Any, n_steps: int, **changes: Any) -> Any:
-    """Predictions of NVlabs/gbrl after steps on ½ ‖F − Y‖², rate 0.1; X may hold strings."""
+def predictions(X: Any, Y: Any, n_steps: int, params: TreeParams) -> Any:
+    """Of NVlabs/gbrl after steps on ½ ‖F − Y‖², rate 0.1; X may hold strings."""
     torch = pytest.importorskip("torch")
-    models = pytest.importorskip("gbrl.models.gbt")
-    tree = {"max_depth": 4, "n_bins": 256, "min_data_in_leaf": 0, "par_th": 2}
-    model = models.GBTModel(
-        input_dim=X.shape[1],
-        output_dim=Y.shape[1],
-        tree_struct=tree | {"grow_policy": changes["grow"]},
-        optimizers={"algo": "SGD", "lr": 0.1, "start_idx": 0, "stop_idx": Y.shape[1]},
-        params={
-            "split_score_func": {"cosine": "Cosine", "l2": "L2"}[changes["score"]],
-            "generator_type": changes["generator"].capitalize(),
-            "control_variates": False,
-        },
-        verbose=0,
-        device="cpu",
-    )
+    pytest.importorskip("gbrl")
+    model = reference(X.shape[1], Y.shape[1], params)
     for _ in range(n_steps):
         output = model(X, requires_grad=True)
         loss = 0.5 * ((output.reshape(Y.shape) - torch.tensor(Y)) ** 2).sum() / len(X)
@@ -241,8 +229,8 @@ def test_ensembles_are_those_of_the_reference(growth: Any, score: Any, generator
     X = rng.normal(size=(700, 5)).astype(np.float32)
     Y = np.stack([np.sin(X[:, 0]) * X[:, 1], X[:, 2] ** 2], axis=1).astype(np.float32)
     for D in (1, 2):
-        theirs = reference(X, Y[:, :D], 20, grow=growth, score=score, generator=generator)
         params = TreeParams(grow=growth, score=score, generator=generator)
+        theirs = predictions(X, Y[:, :D], 20, params)
         ours = TreeEnsemble(D, params, learning_rate=0.1)
         for _ in range(20):
             ours.step(X, ours.predict(X) - Y[:, :D])
@@ -259,8 +247,8 @@ def test_categories_are_those_of_the_reference(growth: Any, score: Any) -> None:
     Y = Y.astype(np.float32)
     words = X.astype(object)
     words[:, 2:] = [[f"c{int(v)}" for v in row] for row in X[:, 2:]]
-    theirs = reference(words, Y, 20, grow=growth, score=score, generator="quantile")
     params = TreeParams(grow=growth, score=score)
+    theirs = predictions(words, Y, 20, params)
     ours = TreeEnsemble(2, params, learning_rate=0.1, categorical=[2, 3])
     for _ in range(20):
         ours.step(X, ours.predict(X) - Y)
