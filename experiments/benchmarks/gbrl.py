@@ -107,7 +107,9 @@ def peer_prediction(n_trees: int, n: int) -> list[float]:
     return [cpu_time(lambda: model(rows, requires_grad=False))]
 
 
-def reference(n_features: int, n_outputs: int, params: TreeParams) -> Any:
+def reference(
+    n_features: int, n_outputs: int, params: TreeParams, *, control_variates: bool = False
+) -> Any:
     """The peer's model of such trees, rate 0.1."""
     from gbrl.models.gbt import GBTModel
 
@@ -120,7 +122,7 @@ def reference(n_features: int, n_outputs: int, params: TreeParams) -> Any:
         params={
             "split_score_func": {"cosine": "Cosine", "l2": "L2"}[params.score],
             "generator_type": params.generator.capitalize(),
-            "control_variates": False,
+            "control_variates": control_variates,
         },
         verbose=0,
         device="cpu",

@@ -3,16 +3,30 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .ensemble import TreeEnsemble
+from .ensemble import LinearSchedule, TreeEnsemble
 from .params import TreeParams
 
 if TYPE_CHECKING:
     from .agents import A2C_GBRL, PPO_GBRL
+    from .awr import AWR_GBRL
     from .envs import CategoricalMiniGrid
 
-_LAZY = {"PPO_GBRL": "agents", "A2C_GBRL": "agents", "CategoricalMiniGrid": "envs"}
+_LAZY = {
+    "PPO_GBRL": "agents",
+    "A2C_GBRL": "agents",
+    "AWR_GBRL": "awr",
+    "CategoricalMiniGrid": "envs",
+}
 
-__all__ = ["A2C_GBRL", "PPO_GBRL", "CategoricalMiniGrid", "TreeEnsemble", "TreeParams"]
+__all__ = [
+    "A2C_GBRL",
+    "AWR_GBRL",
+    "PPO_GBRL",
+    "CategoricalMiniGrid",
+    "LinearSchedule",
+    "TreeEnsemble",
+    "TreeParams",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,8 +21,8 @@ from .policy import TreeActorCriticPolicy, TreeDictRolloutBuffer, TreeRolloutBuf
 Rate: TypeAlias = float | Callable[[float], float]
 
 
-class _Boosted:
-    """What trees need of an algorithm: three rates, and a buffer that keeps outputs.
+class Boosted:
+    """What trees need of an algorithm of stable-baselines3: three rates, and their policy.
 
     Args:
         env: a name, an environment, or a VecEnv.
@@ -44,10 +44,6 @@ class _Boosted:
     """
 
     policy: Any
-    rollout_buffer: Any
-    rollout_buffer_class: Any
-    observation_space: spaces.Space[Any]
-    logger: Any
 
     def __init__(
         self,
@@ -98,11 +94,13 @@ class _Boosted:
         )  # type: ignore[call-arg]
 
     def _setup_model(self) -> None:
-        if self.rollout_buffer_class is None:
-            is_dict = isinstance(self.observation_space, spaces.Dict)
-            self.rollout_buffer_class = TreeDictRolloutBuffer if is_dict else TreeRolloutBuffer
+        normalized = self.get_vec_normalize_env()  # type: ignore[attr-defined]
+        if normalized is not None and normalized.norm_obs:
+            raise ValueError(
+                "env must not normalise observations: the thresholds of trees would go stale, and "
+                "trees need no scale; use VecNormalize(norm_obs=False)"
+            )
         super()._setup_model()  # type: ignore[misc]
-        self.rollout_buffer.policy, self.policy.buffer = self.policy, self.rollout_buffer
 
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate(optimizers)  # type: ignore[misc]  # that of θ, for all
@@ -111,13 +109,29 @@ class _Boosted:
         for group, rate in zip(self.policy.optimizer.param_groups[1:], rates, strict=True):
             group["lr"] = FloatSchedule(rate)(left)
 
+
+class _Rollouts(Boosted):
+    """On-policy algorithms, with a buffer that keeps outputs."""
+
+    rollout_buffer: Any
+    rollout_buffer_class: Any
+    observation_space: spaces.Space[Any]
+    logger: Any
+
+    def _setup_model(self) -> None:
+        if self.rollout_buffer_class is None:
+            is_dict = isinstance(self.observation_space, spaces.Dict)
+            self.rollout_buffer_class = TreeDictRolloutBuffer if is_dict else TreeRolloutBuffer
+        super()._setup_model()
+        self.rollout_buffer.policy = self.policy
+
     def train(self) -> None:
         """As it is, with one more number for the log."""
         super().train()  # type: ignore[misc]
         self.logger.record("train/n_trees", self.policy.n_trees)
 
 
-class PPO_GBRL(_Boosted, PPO):  # noqa: N801  # the name that users know
+class PPO_GBRL(_Rollouts, PPO):  # noqa: N801  # the name that users know
     """PPO with trees instead of networks.
 
         from fenchel.mdp.gbrl import PPO_GBRL
@@ -136,7 +150,7 @@ class PPO_GBRL(_Boosted, PPO):  # noqa: N801  # the name that users know
         batch_size: samples a tree.
         vf_coef: see above.
         more: shared, policy_grad_clip, value_grad_clip, log_std_init, log_std_lr, categorical and
-            backend (`_Boosted`), and the arguments of `stable_baselines3.PPO`.
+            backend (`Boosted`), and the arguments of `stable_baselines3.PPO`.
     """
 
     def __init__(
@@ -163,7 +177,7 @@ class PPO_GBRL(_Boosted, PPO):  # noqa: N801  # the name that users know
         )
 
 
-class A2C_GBRL(_Boosted, A2C):  # noqa: N801
+class A2C_GBRL(_Rollouts, A2C):  # noqa: N801
     """A2C with trees instead of networks; a rollout adds one tree.
 
     Args:

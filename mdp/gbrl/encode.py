@@ -50,7 +50,8 @@ class Encoder:
             parts = [observations]
         flat = [np.asarray(part, np.float32) for part in parts]
         n = len(flat[0])
-        rows = np.concatenate([part.reshape(n, -1) for part in flat], axis=1)
+        columns = [part.reshape(n, int(np.prod(part.shape[1:]))) for part in flat]
+        rows = np.concatenate(columns, axis=1)
         return np.ascontiguousarray(rows)
 
 

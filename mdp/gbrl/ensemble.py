@@ -3,7 +3,20 @@
     F(x) = b − Σ_t η_t ∘ h_t(x) ∈ ℝᴰ
 
 with a tree h_t fitted to gradients g_i = ∂ℓ_i/∂F(x_i) (`trees`), not to their mean over the batch:
-F ← F − η ∘ h is a step of functional gradient descent. Rates η_t ∈ ℝᴰ, one an output.
+F ← F − η ∘ h is a step of functional gradient descent ("sgd"). Rates η_t ∈ ℝᴰ, one an output; they
+may fall along a line, `LinearSchedule`.
+
+"adam" takes, for each x, the steps of Adam along the gradients h_1(x), h_2(x), ..:
+
+    m ← β₁ m + (1 − β₁) h_t(x),   v ← β₂ v + (1 − β₂) h_t(x)²,
+    F(x) ← F(x) − η_t √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε),     β₁ = 0.9, β₂ = 0.999, ε = 1e-8
+
+Control variates (off unless asked for) lessen the noise of gradients by the trees that are there:
+
+    g_d ← g_d − α_d (μ_d − mean μ_d),   α_d = cov(g_d, μ_d)/(var μ_d + 1e-8) in [−1, 1],
+    μ(x) = (1 − β) Σ_{t <= K} β^{K−t} h_t(x)/√(1 − βᴷ),   β = 0.9
+
+where the reference library mixes up rows if D > 1.
 
 Reference:
     Fuhrer, Tessler, Dalal. Gradient boosting reinforcement learning. ICML 2025.
@@ -13,7 +26,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
 from zipfile import BadZipFile
@@ -24,12 +37,49 @@ from ...core import checks
 from ...core.checks import BoolArray, FloatArray, IntArray
 from . import grow, oracle
 from .params import TreeParams
-from .predict import add_greedy, add_oblivious
+from .predict import (
+    add_adam,
+    add_greedy,
+    add_oblivious,
+    leaves_greedy,
+    leaves_oblivious,
+    momentum,
+)
 from .trees import Float32Array, Tree, n_tests
 
 Backend: TypeAlias = Literal["numba", "numpy"]
-_VERSION = 1
+Optimizer: TypeAlias = Literal["sgd", "adam"]
+_VERSION = 2
+_DECAY = 0.9  # β of control variates
+_CHUNK = 2**22  # leaf numbers that are held at once
 _LARGEST_CODE = 2**24  # integers up to it are exact in float32
+
+
+@dataclass(frozen=True)
+class LinearSchedule:
+    """η_t = max(stop, start + (t + 1)/T (stop − start)) for tree t = 0, 1, ..
+
+    Attributes:
+        start: > 0.
+        stop: > 0.
+        n_trees: T.
+    """
+
+    start: float
+    stop: float
+    n_trees: int
+
+    def __post_init__(self) -> None:
+        checks.positive(self.start, "start")
+        checks.positive(self.stop, "stop")
+        checks.integer(self.n_trees, "n_trees", minimum=1)
+
+    def __call__(self, t: int) -> float:
+        """η_t."""
+        return max(self.stop, self.start + (t + 1) / self.n_trees * (self.stop - self.start))
+
+
+Rate: TypeAlias = float | Sequence[float | LinearSchedule] | FloatArray | LinearSchedule
 
 
 class TreeEnsemble:
@@ -42,9 +92,11 @@ class TreeEnsemble:
     Args:
         n_outputs: D.
         params: how trees are grown.
-        learning_rate: η, one number or one an output, (D,).
+        learning_rate: η, a number or a `LinearSchedule`, one for all or one an output, (D,).
         bias: b, (D,); None: 0.
         categorical: which features are, by index.
+        optimizer: "sgd" or "adam", see above.
+        control_variates: whether to use them.
         backend: "numba", or "numpy", slow and literal.
     """
 
@@ -53,24 +105,46 @@ class TreeEnsemble:
         n_outputs: int,
         params: TreeParams | None = None,
         *,
-        learning_rate: float | Sequence[float] | FloatArray = 0.1,
+        learning_rate: Rate = 0.1,
         bias: Sequence[float] | FloatArray | None = None,
         categorical: Sequence[int] = (),
+        optimizer: Optimizer = "sgd",
+        control_variates: bool = False,
         backend: Backend = "numba",
     ) -> None:
         self.n_outputs = checks.integer(n_outputs, "n_outputs", minimum=1)
         self.params = TreeParams() if params is None else params
-        self.learning_rate = _outputs(learning_rate, "learning_rate", self.n_outputs)
+        self.learning_rate = learning_rate
         self.bias = _outputs(0.0 if bias is None else bias, "bias", self.n_outputs)
         self.categorical = tuple(
             sorted({checks.integer(f, "categorical", minimum=0) for f in categorical})
         )
         if backend not in get_args(Backend):
             raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
-        self.backend = backend
+        if optimizer not in get_args(Optimizer):
+            raise ValueError(f"optimizer must be one of {get_args(Optimizer)}, got {optimizer!r}")
+        self.backend, self.optimizer = backend, optimizer
+        self.control_variates = bool(control_variates)
         self.n_features: int | None = None
         self.n_trees = 0
         self._reserve(0)
+
+    @property
+    def learning_rate(self) -> Rate:
+        """η of the trees to come; may be set."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Rate) -> None:
+        parts = value if isinstance(value, list | tuple) else [value]
+        if not any(isinstance(part, LinearSchedule) for part in parts):
+            value = _outputs(value, "learning_rate", self.n_outputs)
+        elif len(parts) not in (1, self.n_outputs):
+            raise ValueError(
+                f"learning_rate must be one for all or one for each of {self.n_outputs} outputs, "
+                f"got {value}"
+            )
+        self._learning_rate: Rate = value
 
     def step(self, X: Any, gradients: Any) -> None:
         """Fit one tree to gradients and append it: F ← F − η ∘ h.
@@ -86,6 +160,8 @@ class TreeEnsemble:
         G = checks.array(gradients, "gradients", shape=(len(rows), self.n_outputs))
         if not len(rows):
             raise ValueError("X must have at least one row, got none")
+        if self.control_variates and self.n_trees:
+            G = self._controlled(rows, G)
         backend = grow if self.backend == "numba" else oracle
         self._append(backend.grow(rows, G, self.params, self._is_categorical()))
 
@@ -94,22 +170,58 @@ class TreeEnsemble:
 
         Args:
             X: features, (n, F).
-            start: the first tree.
+            start: the first tree; 0 for "adam", whose steps depend on those before.
             stop: the one after the last; None: all.
         """
         rows = self._rows(X)
+        first, last, _ = slice(start, stop).indices(self.n_trees)
+        if self.optimizer == "adam" and first:
+            raise ValueError(f'start must be 0 for "adam", got {start}')
         out = np.tile(self.bias, (len(rows), 1))
-        self.add(rows, out, start, stop)
+        moments = np.zeros((2, *out.shape)) if self.optimizer == "adam" else None
+        self._add(rows, out, moments, first, last)
         return out
 
-    def add(
-        self, rows: Float32Array, out: FloatArray, start: int = 0, stop: int | None = None
+    def follow(self, X: Any) -> Followed:
+        """Outputs of rows (n, F) that are kept while trees are added."""
+        return Followed(self, self._rows(X))
+
+    def leaves(self, X: Any) -> IntArray:
+        """The leaf of each row in each tree, (n, trees), numbered as in `Tree`."""
+        return self._leaves(self._rows(X), 0, self.n_trees)
+
+    def _add(
+        self, rows: Float32Array, out: FloatArray, moments: FloatArray | None, start: int, stop: int
     ) -> None:
-        """Add the trees start .. stop − 1 to `out`, (n, D), of rows (n, F), unchecked."""
+        """Add trees to outputs (n, D), and to the moments of Adam, (2, n, D), in place."""
+        values, rates = self._values[start:stop], self._rates[start:stop]
+        if moments is not None:
+            each = max(1, _CHUNK // max(1, stop - start))
+            for i in range(0, len(rows), each):
+                part = slice(i, i + each)
+                leaves = self._leaves(rows[part], start, stop)
+                add_adam(leaves, values, rates, start, moments[:, part], out[part])
+            return
         add = add_oblivious if self.params.grow == "oblivious" else add_greedy
-        part = slice(start, self.n_trees if stop is None else min(stop, self.n_trees))
-        arrays = self._features[part], self._thresholds[part]
-        add(rows, *arrays, self._is_categorical(), self._values[part], self._rates[part], out)
+        tests = self._features[start:stop], self._thresholds[start:stop]
+        add(rows, *tests, self._is_categorical(), values, rates, out)
+
+    def _leaves(self, rows: Float32Array, start: int, stop: int) -> IntArray:
+        find = leaves_oblivious if self.params.grow == "oblivious" else leaves_greedy
+        tests = self._features[start:stop], self._thresholds[start:stop]
+        return find(rows, *tests, self._is_categorical())
+
+    def _controlled(self, rows: Float32Array, G: FloatArray) -> FloatArray:
+        """Gradients (n, D) less their control variates."""
+        if len(rows) == 1:
+            return G
+        K = self.n_trees
+        mu = momentum(self._leaves(rows, 0, K), self._values[:K], _DECAY) / np.sqrt(1 - _DECAY**K)
+        mu -= mu.mean(axis=0)
+        covariance = (mu * (G - G.mean(axis=0))).sum(axis=0) / (len(rows) - 1)
+        alpha = np.clip(covariance / (mu.var(axis=0, ddof=1) + 1e-8), -1.0, 1.0)
+        controlled: FloatArray = G - alpha * mu
+        return controlled
 
     def fit(
         self, X: Any, y: Any, n_trees: int, *, batch_size: int | None = None, seed: int = 0
@@ -135,14 +247,48 @@ class TreeEnsemble:
         if not self.n_trees:
             self.bias = targets.mean(axis=0)
         order = np.random.default_rng(seed).permutation(len(rows))
-        current, losses, begin = self.predict(rows), [], 0
+        kept, losses, begin = self.follow(rows), [], 0
         for _ in range(n_trees):
             batch = order[begin : begin + size]
             begin = begin + size if begin + size < len(rows) else 0
-            self.step(rows[batch], (current - targets)[batch])
-            self.add(rows, current, self.n_trees - 1)
-            losses.append(float(np.sqrt(0.5 * ((current - targets)[batch] ** 2).sum(1).mean())))
+            self.step(rows[batch], kept.values[batch] - targets[batch])
+            kept.update()
+            errors = kept.values[batch] - targets[batch]
+            losses.append(float(np.sqrt(0.5 * (errors**2).sum(axis=1).mean())))
         return losses
+
+    def distilled(
+        self,
+        X: Any,
+        n_trees: int,
+        *,
+        learning_rate: float = 0.1,
+        batch_size: int | None = 5000,
+        seed: int = 0,
+    ) -> TreeEnsemble:
+        """A smaller ensemble, fitted to the outputs of this one.
+
+        Trees like those here, but grown by "l2", on ½ ‖F' − F‖² by `fit`; those that are added to
+        it later are again like those here, at its rates.
+
+        Args:
+            X: features, (n, F), as the ensemble will see them.
+            n_trees: trees of the new one.
+            learning_rate: η of these.
+            batch_size: rows a tree; None: all.
+            seed: of the order of the rows.
+        """
+        student = TreeEnsemble(
+            self.n_outputs,
+            replace(self.params, score="l2"),
+            learning_rate=learning_rate,
+            categorical=self.categorical,
+            backend=self.backend,
+        )
+        student.fit(X, self.predict(X), n_trees, batch_size=batch_size, seed=seed)
+        student.params, student.learning_rate = self.params, self.learning_rate
+        student.control_variates = self.control_variates
+        return student
 
     def tree(self, t: int) -> Tree:
         """Tree number t."""
@@ -180,9 +326,17 @@ class TreeEnsemble:
         return {
             "version": np.array(_VERSION),
             "params": np.array(json.dumps(asdict(self.params))),
-            "backend": np.array(self.backend),
+            "settings": np.array(
+                json.dumps(
+                    {
+                        "backend": self.backend,
+                        "optimizer": self.optimizer,
+                        "control_variates": self.control_variates,
+                        "learning_rate": _plain(self.learning_rate),
+                    }
+                )
+            ),
             "n_features": np.array(self.n_features or 0),
-            "learning_rate": self.learning_rate,
             "bias": self.bias,
             "categorical": np.array(self.categorical, np.int64),
         } | {name: getattr(self, f"_{name}")[: self.n_trees] for name in _STORED}
@@ -192,11 +346,11 @@ class TreeEnsemble:
         """From a `state`."""
         if (version := int(state["version"])) != _VERSION:
             raise ValueError(f"the version must be {_VERSION}, got {version}")
-        settings: dict[str, Any] = {"backend": str(state["backend"])} | changes
+        settings: dict[str, Any] = json.loads(str(state["settings"])) | changes
         new = cls(
             len(state["bias"]),
             TreeParams(**json.loads(str(state["params"]))),
-            learning_rate=state["learning_rate"],
+            learning_rate=_rate(settings.pop("learning_rate")),
             bias=state["bias"],
             categorical=state["categorical"].tolist(),
             **settings,
@@ -242,7 +396,9 @@ class TreeEnsemble:
         t = self.n_trees
         self._features[t], self._thresholds[t] = tree.features, tree.thresholds
         self._values[t], self._counts[t] = tree.values, tree.counts
-        self._rates[t] = self.learning_rate
+        rate = self.learning_rate
+        parts = rate if isinstance(rate, list | tuple | np.ndarray) else [rate]
+        self._rates[t] = [part(t) if isinstance(part, LinearSchedule) else part for part in parts]
         self.n_trees += 1
 
     def _reserve(self, capacity: int) -> None:
@@ -267,6 +423,48 @@ class TreeEnsemble:
     _rates: FloatArray
 
 
+class Followed:
+    """Outputs of rows, kept while trees are added: `TreeEnsemble.follow`.
+
+    A tree costs its tests of these rows, whatever the number of trees before it.
+
+    Attributes:
+        rows: (n, F).
+        values: F of the trees there were at the last `update`, (n, D).
+    """
+
+    def __init__(self, ensemble: TreeEnsemble, rows: Float32Array) -> None:
+        self.ensemble, self.n_trees = ensemble, ensemble.n_trees
+        self.rows, self.values, self._moments = self._fresh(rows)
+
+    def update(self) -> None:
+        """Add the trees that were appended since."""
+        done, self.n_trees = self.n_trees, self.ensemble.n_trees
+        self.ensemble._add(self.rows, self.values, self._moments, done, self.n_trees)
+
+    def put(self, places: IntArray, X: Any) -> None:
+        """Rows X, (k, F), at places, (k,), which may go on where the others end."""
+        self.update()
+        rows, values, moments = self._fresh(self.ensemble._rows(X))
+        more = int(np.max(places, initial=-1)) + 1 - len(self.rows)
+        if more > 0:
+            self.rows = np.concatenate([self.rows, np.zeros((more, rows.shape[1]), np.float32)])
+            self.values = np.concatenate([self.values, np.zeros((more, values.shape[1]))])
+            if self._moments is not None:
+                room = np.zeros((2, more, values.shape[1]))
+                self._moments = np.concatenate([self._moments, room], axis=1)
+        self.rows[places], self.values[places] = rows, values
+        if self._moments is not None:
+            self._moments[:, places] = moments
+
+    def _fresh(self, rows: Float32Array) -> tuple[Float32Array, FloatArray, FloatArray | None]:
+        """Rows, their outputs of all trees, and the moments of Adam."""
+        values = np.tile(self.ensemble.bias, (len(rows), 1))
+        moments = np.zeros((2, *values.shape)) if self.ensemble.optimizer == "adam" else None
+        self.ensemble._add(rows, values, moments, 0, self.n_trees)
+        return rows, values, moments
+
+
 _STORED = ("features", "thresholds", "values", "counts", "rates")
 
 
@@ -276,3 +474,16 @@ def _outputs(value: Any, name: str, n_outputs: int) -> FloatArray:
     if array.ndim == 0:
         return np.full(n_outputs, float(array))
     return checks.array(array, name, shape=(n_outputs,)).copy()
+
+
+def _plain(rate: Rate) -> Any:
+    """For JSON; see `_rate`."""
+    if isinstance(rate, LinearSchedule):
+        return asdict(rate)
+    return [_plain(part) for part in rate] if isinstance(rate, list | tuple | np.ndarray) else rate
+
+
+def _rate(plain: Any) -> Rate:
+    if isinstance(plain, dict):
+        return LinearSchedule(**plain)
+    return [_rate(part) for part in plain] if isinstance(plain, list) else plain

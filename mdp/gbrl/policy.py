@@ -9,7 +9,7 @@ and `optimizer.step()` appends a tree fitted to n ∂L/∂F(s_i) = ∂ℓ_i/∂F
     ‖g_i^θ‖ <= policy_grad_clip,   |g_i^V| <= value_grad_clip
 
 During an update F of all rows of the rollout is kept: a tree that is appended is added to them, so
-that the trees before it are not walked again (`TreeRolloutBuffer`).
+that the trees before it are not walked again (`Outputs`).
 
 The logarithms of the standard deviations of a Gaussian are free parameters, trained by Adam.
 
@@ -19,7 +19,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -36,7 +36,7 @@ from stable_baselines3.common.distributions import (
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from ...core.checks import FloatArray
+from ...core.checks import FloatArray, IntArray
 from .encode import Encoder
 from .ensemble import Backend, TreeEnsemble
 from .params import TreeParams
@@ -82,7 +82,7 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
         if isinstance(self.action_dist, DiagGaussianDistribution):
             start = torch.full((self.n_parameters,), float(self.log_std_init))
             self.log_std = nn.Parameter(start)
-        self.buffer: Any = None  # of rows whose outputs are kept; see `TreeRolloutBuffer`
+        self.kept: Outputs | None = None  # of the rows of a buffer
         self.optimizer = BoostingOptimizer(self, lr_schedule(1))
 
     # ------------------------------------------------------------------------------- outputs
@@ -110,7 +110,7 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, logarithms of probabilities, and entropies, on the graph of F(s)."""
-        kept = self.buffer.take() if self.buffer is not None else None
+        kept = None if self.kept is None else self.kept.take()
         if kept is None:
             rows = self.encoder(obs)
             output = self.outputs(rows)
@@ -151,8 +151,8 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
         for ensemble, part, own in zip(self.ensembles, parts, all_rates, strict=True):
             ensemble.learning_rate = own
             ensemble.step(rows, part)
-        if self.buffer is not None:
-            self.buffer.advance(self.ensembles)
+        if self.kept is not None:
+            self.kept.update()
 
     @property
     def n_trees(self) -> int:
@@ -171,6 +171,7 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """From `state_dict`."""
+        self.kept = None
         self.ensembles = [
             TreeEnsemble.from_state(
                 {
@@ -237,44 +238,53 @@ class BoostingOptimizer(torch.optim.Optimizer):
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "adam"})
 
 
+class Outputs:
+    """F of rows, kept while trees are added, for `evaluate_actions` of a policy."""
+
+    def __init__(self, policy: TreeActorCriticPolicy, rows: Float32Array) -> None:
+        self.parts = [ensemble.follow(rows) for ensemble in policy.ensembles]
+        self.chosen: Any = None
+
+    def put(self, places: IntArray, rows: Float32Array) -> None:
+        """See `Followed.put`."""
+        for part in self.parts:
+            part.put(places, rows)
+
+    def __call__(self, chosen: Any = slice(None)) -> FloatArray:
+        """F of some rows, (n, D)."""
+        return np.concatenate([part.values[chosen] for part in self.parts], axis=1)
+
+    def take(self) -> tuple[Float32Array, FloatArray] | None:
+        """The rows `chosen`, and their outputs, once."""
+        if self.chosen is None:
+            return None
+        chosen, self.chosen = self.chosen, None
+        return self.parts[0].rows[chosen], self(chosen)
+
+    def update(self) -> None:
+        """Add the trees that were appended since."""
+        for part in self.parts:
+            part.update()
+
+
 class _Kept:
-    """Outputs of all rows of a rollout, for a policy that says so by `policy.buffer = buffer`."""
+    """A rollout buffer whose outputs are kept in its `policy`, which is set from outside."""
 
     policy: TreeActorCriticPolicy
-    rows: Float32Array | None
-    chosen: Any
 
     def reset(self) -> None:
         """Forget the rollout."""
-        self.rows, self.chosen = None, None
+        if hasattr(self, "policy"):
+            self.policy.kept = None
         super().reset()  # type: ignore[misc]
 
     def _get_samples(self, batch_inds: Any, env: Any = None) -> Any:
         samples = super()._get_samples(batch_inds, env)  # type: ignore[misc]
-        if self.rows is None:
-            self.rows = self.policy.encoder(self.observations)  # type: ignore[attr-defined]
-            self.outputs = self.policy.outputs(self.rows)
-        self.chosen = batch_inds
+        policy = self.policy
+        if policy.kept is None:
+            policy.kept = Outputs(policy, policy.encoder(self.observations))  # type: ignore[attr-defined]
+        policy.kept.chosen = batch_inds
         return samples
-
-    def take(self) -> tuple[Float32Array, FloatArray] | None:
-        """Rows of the samples drawn last, and their outputs, once."""
-        if self.rows is None or self.chosen is None:
-            return None
-        chosen, self.chosen = self.chosen, None
-        return self.rows[chosen], self.outputs[chosen]
-
-    def advance(self, ensembles: Iterable[TreeEnsemble]) -> None:
-        """Add the last trees."""
-        if self.rows is None:
-            return
-        begin = 0
-        for ensemble in ensembles:
-            end = begin + ensemble.n_outputs
-            part = np.ascontiguousarray(self.outputs[:, begin:end])
-            ensemble.add(self.rows, part, ensemble.n_trees - 1)
-            self.outputs[:, begin:end] = part
-            begin = end
 
 
 class TreeRolloutBuffer(_Kept, RolloutBuffer):

@@ -1,4 +1,4 @@
-"""Sums of the leaves of many trees, compiled; the layout is that of `trees.Tree`."""
+"""Leaves of many trees, and their sums, compiled; the layout is that of `trees.Tree`."""
 
 from __future__ import annotations
 
@@ -80,3 +80,81 @@ def add_greedy(
                 node = 2 * node + 1 + right
             for d in range(D):
                 out[i, d] -= rates[t, d] * values[t, node - n_tests, d]
+
+
+@numba.njit(cache=True, nogil=True)
+def leaves_oblivious(
+    X: Float32Array, features: IntArray, thresholds: Float32Array, categorical: BoolArray
+) -> IntArray:
+    """The leaf of each row (n, F) in each tree (T, depth): (n, T)."""
+    n_trees, depth = features.shape
+    leaves = np.zeros((len(X), n_trees), np.int32)
+    for i in range(len(X)):
+        for t in range(n_trees):
+            for k in range(depth):
+                f, v = features[t, k], thresholds[t, k]
+                right = X[i, f] == v if categorical[f] else X[i, f] > v
+                leaves[i, t] = 2 * leaves[i, t] + right
+    return leaves
+
+
+@numba.njit(cache=True, nogil=True)
+def leaves_greedy(
+    X: Float32Array, features: IntArray, thresholds: Float32Array, categorical: BoolArray
+) -> IntArray:
+    """The same for trees with a test a node, (T, 2^depth − 1)."""
+    n_trees, n_tests = features.shape
+    leaves = np.empty((len(X), n_trees), np.int32)
+    for i in range(len(X)):
+        for t in range(n_trees):
+            node = 0
+            while node < n_tests:
+                f, v = features[t, node], thresholds[t, node]
+                right = X[i, f] == v if categorical[f] else X[i, f] > v
+                node = 2 * node + 1 + right
+            leaves[i, t] = node - n_tests
+    return leaves
+
+
+@numba.njit(cache=True, nogil=True)
+def add_adam(
+    leaves: IntArray,
+    values: Float32Array,
+    rates: FloatArray,
+    first: int,
+    moments: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Adam along the trees, each row with its own moments; see `ensemble.Adam`.
+
+    Args:
+        leaves: (n, T).
+        values: (T, leaves, D).
+        rates: (T, D).
+        first: t of the first tree, from 0.
+        moments: m and v, (2, n, D), changed.
+        out: (n, D), changed.
+    """
+    b1, b2, eps = 0.9, 0.999, 1e-8
+    n, n_trees = leaves.shape
+    for i in range(n):
+        for t in range(n_trees):
+            scale = np.sqrt(1 - b2 ** (first + t + 1)) / (1 - b1 ** (first + t + 1))
+            for d in range(out.shape[1]):
+                g = float(values[t, leaves[i, t], d])
+                moments[0, i, d] = b1 * moments[0, i, d] + (1 - b1) * g
+                moments[1, i, d] = b2 * moments[1, i, d] + (1 - b2) * g * g
+                m, v = moments[0, i, d], moments[1, i, d]
+                out[i, d] -= rates[t, d] * scale * m / (np.sqrt(v) + eps)
+
+
+@numba.njit(cache=True, nogil=True)
+def momentum(leaves: IntArray, values: Float32Array, decay: float) -> FloatArray:
+    """(1 − β) Σ_t β^{T−t} value_t(leaf), of each row, (n, D)."""
+    n, n_trees = leaves.shape
+    out = np.zeros((n, values.shape[2]))
+    for i in range(n):
+        for t in range(n_trees):
+            for d in range(values.shape[2]):
+                out[i, d] = decay * out[i, d] + (1 - decay) * values[t, leaves[i, t], d]
+    return out

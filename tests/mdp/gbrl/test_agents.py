@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from fenchel.mdp.gbrl import A2C_GBRL, PPO_GBRL, CategoricalMiniGrid, TreeParams
+from fenchel.mdp.gbrl import A2C_GBRL, AWR_GBRL, PPO_GBRL, CategoricalMiniGrid, TreeParams
 
-ALGORITHMS: dict[str, Any] = {"PPO": PPO_GBRL, "A2C": A2C_GBRL}
+ALGORITHMS: dict[str, Any] = {"PPO": PPO_GBRL, "A2C": A2C_GBRL, "AWR": AWR_GBRL}
 SMALL: dict[str, dict[str, Any]] = {
     "PPO": {"n_steps": 32, "batch_size": 32, "n_epochs": 2},
     "A2C": {"n_steps": 8},
+    "AWR": {"train_freq": 32, "gradient_steps": 2, "batch_size": 32, "learning_starts": 16},
 }
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
@@ -143,15 +145,14 @@ def test_trees_are_fitted_to_the_gradients_of_each_sample() -> None:
 def test_kept_outputs_are_those_of_the_trees(shared: bool) -> None:
     def trained(keep: bool) -> Any:
         env = make_vec_env(lambda: Random(OBSERVATIONS["Dict"], ACTIONS["Box"]), 2, seed=0)
-        model = agent("PPO", env, shared=shared, n_epochs=4)
-        if not keep:
-            model.policy.buffer = None
-        return model.learn(192)
+        plain = {} if keep else {"rollout_buffer_class": DictRolloutBuffer}
+        return agent("PPO", env, shared=shared, n_epochs=4, **plain).learn(192)
 
     kept, fresh = trained(keep=True), trained(keep=False)
-    buffer = kept.rollout_buffer
-    np.testing.assert_allclose(buffer.outputs, kept.policy.outputs(buffer.rows), atol=1e-9)
-    np.testing.assert_allclose(buffer.outputs, fresh.policy.outputs(buffer.rows), atol=1e-5)
+    rows = kept.policy.kept.parts[0].rows
+    assert len(rows) == 64
+    np.testing.assert_allclose(kept.policy.kept(), kept.policy.outputs(rows), atol=1e-9)
+    np.testing.assert_allclose(kept.policy.kept(), fresh.policy.outputs(rows), atol=1e-5)
 
 
 def test_clips_are_those_of_samples() -> None:
@@ -183,11 +184,10 @@ def test_rates_may_fall_and_are_those_of_their_outputs() -> None:
     assert 0.1 > rates[0, 0] > rates[-1, 0] >= 0
 
 
-def test_rewards_may_be_normalised_and_progress_logged(tmp_path: Path) -> None:
-    env = VecNormalize(
-        DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), norm_obs=False, norm_reward=True
-    )
-    model = agent("PPO", env).learn(64)
+@every_algorithm
+def test_rewards_may_be_normalised_and_progress_logged(name: str) -> None:
+    pendulum = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")])
+    model = agent(name, VecNormalize(pendulum, norm_obs=False, norm_reward=True)).learn(64)
     assert model.logger.name_to_value["train/n_trees"] == model.policy.n_trees
 
 
@@ -201,6 +201,10 @@ def test_bad_arguments_say_what_to_do() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             agent("PPO", env, **change)
+    with pytest.raises(ValueError, match="norm_obs=False"):
+        agent("PPO", VecNormalize(DummyVecEnv([lambda: env])))
+    with pytest.raises(ValueError, match="beta"):
+        agent("AWR", env, beta=0.0)
     with pytest.raises(ValueError, match="use_sde must be False"):
         agent("PPO", Random(BOX, ACTIONS["Box"]), use_sde=True)
     with pytest.raises(ValueError, match="MiniGrid"):

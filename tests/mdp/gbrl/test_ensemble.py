@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fenchel.experiments.benchmarks.gbrl import reference
-from fenchel.mdp.gbrl import TreeEnsemble, TreeParams
+from fenchel.mdp.gbrl import LinearSchedule, TreeEnsemble, TreeParams
 
 GROWTHS = ("oblivious", "greedy")
 every_growth = pytest.mark.parametrize("growth", GROWTHS)
@@ -64,11 +64,11 @@ def test_ranges_of_trees_add_up(growth: Any) -> None:
 def test_sums_kept_up_to_date_are_fresh_ones() -> None:
     X, y = problem()
     ensemble = TreeEnsemble(2, TreeParams(3), learning_rate=0.1, categorical=[3])
-    rows, kept = X, np.zeros((300, 2))
+    kept = ensemble.follow(X)
     for _ in range(40):
-        ensemble.step(X, kept - y)
-        ensemble.add(rows, kept, ensemble.n_trees - 1)
-    np.testing.assert_allclose(kept, ensemble.predict(X), atol=1e-12)
+        ensemble.step(X, kept.values - y)
+        kept.update()
+    np.testing.assert_allclose(kept.values, ensemble.predict(X), atol=1e-12)
 
 
 def test_backends_give_the_same_function() -> None:
@@ -137,7 +137,103 @@ def test_the_same_calls_give_the_same_trees() -> None:
         np.testing.assert_array_equal(array, other.state()[name])
 
 
+# rates, Adam, control variates
+
+
+@every_growth
+def test_rates_fall_along_a_line(growth: Any) -> None:
+    X, y = problem()
+    schedule = LinearSchedule(0.5, 0.1, 8)
+    ensemble = TreeEnsemble(
+        2, TreeParams(3, grow=growth), learning_rate=[schedule, 0.2], categorical=[3]
+    )
+    for _ in range(12):
+        ensemble.step(X, ensemble.predict(X) - y)
+    expected = [max(0.1, 0.5 - 0.4 * (t + 1) / 8) for t in range(12)]
+    np.testing.assert_allclose(ensemble.state()["rates"][:, 0], expected, rtol=1e-15)
+    np.testing.assert_array_equal(ensemble.state()["rates"][:, 1], 0.2)
+    by_hand = -sum(
+        np.array([expected[t], 0.2]) * ensemble.tree(t).values[leaves]
+        for t, leaves in enumerate(ensemble.leaves(X).T)
+    )
+    np.testing.assert_allclose(ensemble.predict(X), by_hand, atol=1e-6)
+
+
+@every_growth
+def test_adam_goes_as_torch_does_along_the_leaves(growth: Any) -> None:
+    """torch adds ε to √(v/(1 − β₂ᵗ)), we to √v: of no weight where v is large."""
+    torch = pytest.importorskip("torch")
+    X, y = problem()
+    ensemble = TreeEnsemble(
+        2, TreeParams(3, grow=growth), learning_rate=0.05, categorical=[3], optimizer="adam"
+    )
+    kept = ensemble.follow(X)
+    for _ in range(25):
+        ensemble.step(X, kept.values - 10 * y)
+        kept.update()
+    parameter = torch.zeros(300, 2, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([parameter], lr=0.05)
+    for t, leaves in enumerate(ensemble.leaves(X).T):
+        parameter.grad = torch.tensor(ensemble.tree(t).values[leaves])
+        adam.step()
+    np.testing.assert_allclose(ensemble.predict(X), parameter.detach(), atol=1e-4)
+    np.testing.assert_allclose(kept.values, ensemble.predict(X), atol=1e-12)
+    kept.put(np.array([2, 300]), X[:2])  # moments go with rows
+    ensemble.step(X, y)
+    kept.update()
+    np.testing.assert_allclose(kept.values[[2, 300]], ensemble.predict(X[:2]), atol=1e-12)
+    with pytest.raises(ValueError, match="start must be 0"):
+        ensemble.predict(X, 3)
+
+
+def test_control_variates_are_those_of_the_definition() -> None:
+    ensemble = boosted(n_trees=6)
+    X, y = problem()
+    other = TreeEnsemble.from_state(ensemble.state())
+    ensemble.control_variates = True
+    G = ensemble.predict(X) - y
+    K, leaves = 6, ensemble.leaves(X)
+    mu = sum(0.1 * 0.9 ** (K - 1 - t) * ensemble.tree(t).values[leaves[:, t]] for t in range(K))
+    mu = mu / np.sqrt(1 - 0.9**K)
+    for d in range(2):
+        covariance = np.cov(G[:, d], mu[:, d])
+        alpha = np.clip(covariance[0, 1] / (covariance[1, 1] + 1e-8), -1, 1)
+        G[:, d] -= alpha * (mu[:, d] - mu[:, d].mean())
+    ensemble.step(X, ensemble.predict(X) - y)
+    other.step(X, G)
+    np.testing.assert_allclose(ensemble.tree(6).values, other.tree(6).values, atol=1e-6)
+    np.testing.assert_array_equal(ensemble.tree(6).features, other.tree(6).features)
+
+
+def test_a_student_is_near_its_teacher_and_goes_on() -> None:
+    teacher = boosted(n_trees=200)
+    X, y = problem()
+    errors = []
+    for n_trees in (10, 50, 250):
+        student = teacher.distilled(X, n_trees, learning_rate=0.5, batch_size=None)
+        assert student.n_trees == n_trees
+        errors.append(np.sqrt(((student.predict(X) - teacher.predict(X)) ** 2).mean()))
+    assert errors[0] < 0.5 * teacher.predict(X).std()
+    assert all(after < 0.5 * before for before, after in pairwise(errors))
+    student.step(X, student.predict(X) - y)
+    np.testing.assert_array_equal(student.state()["rates"][-1], [0.3, 0.1])
+    assert student.params == teacher.params
+
+
 # files
+
+
+@pytest.mark.parametrize("rate", [LinearSchedule(0.3, 0.1, 40), [LinearSchedule(1.0, 0.5, 9), 0.1]])
+def test_files_hold_schedules(rate: Any, tmp_path: Path) -> None:
+    X, y = problem()
+    ensemble = TreeEnsemble(2, TreeParams(2), learning_rate=rate, optimizer="adam")
+    ensemble.step(X, y)
+    ensemble.save(tmp_path / "trees.npz")
+    loaded = TreeEnsemble.load(tmp_path / "trees.npz")
+    for one in (loaded, ensemble):
+        one.step(X, y)
+    np.testing.assert_array_equal(loaded.predict(X), ensemble.predict(X))
+    np.testing.assert_array_equal(loaded.state()["rates"], ensemble.state()["rates"])
 
 
 @every_growth
@@ -197,6 +293,8 @@ def test_bad_input_says_what_to_do() -> None:
     for settings, words in (
         ({"n_outputs": 0}, "n_outputs"),
         ({"n_outputs": 2, "learning_rate": [0.1]}, "learning_rate must have shape"),
+        ({"n_outputs": 2, "learning_rate": [LinearSchedule(1, 1, 1)] * 3}, "learning_rate must be"),
+        ({"n_outputs": 2, "optimizer": "rmsprop"}, "optimizer must be one of"),
         ({"n_outputs": 2, "bias": [np.nan, 0.0]}, "bias must be finite"),
         ({"n_outputs": 2, "backend": "cuda"}, "backend must be one of"),
         ({"n_outputs": 2, "categorical": [-1]}, "categorical"),
@@ -208,11 +306,13 @@ def test_bad_input_says_what_to_do() -> None:
 # the peer
 
 
-def predictions(X: Any, Y: Any, n_steps: int, params: TreeParams) -> Any:
+def predictions(
+    X: Any, Y: Any, n_steps: int, params: TreeParams, control_variates: bool = False
+) -> Any:
     """Of NVlabs/gbrl after steps on ½ ‖F − Y‖², rate 0.1; X may hold strings."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("gbrl")
-    model = reference(X.shape[1], Y.shape[1], params)
+    model = reference(X.shape[1], Y.shape[1], params, control_variates=control_variates)
     for _ in range(n_steps):
         output = model(X, requires_grad=True)
         loss = 0.5 * ((output.reshape(Y.shape) - torch.tensor(Y)) ** 2).sum() / len(X)
@@ -235,6 +335,21 @@ def test_ensembles_are_those_of_the_reference(growth: Any, score: Any, generator
         for _ in range(20):
             ours.step(X, ours.predict(X) - Y[:, :D])
         np.testing.assert_allclose(ours.predict(X), theirs, atol=5e-6)
+
+
+def test_control_variates_are_those_of_the_reference() -> None:
+    """For one output; of more it mixes up rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 5)).astype(np.float32)
+    Y = (np.sin(X[:, :1]) * X[:, 1:2] + rng.normal(size=(400, 1))).astype(np.float32)
+    theirs = predictions(X, Y, 10, TreeParams(), control_variates=True)
+    ours = TreeEnsemble(1, learning_rate=0.1, control_variates=True)
+    without = TreeEnsemble(1, learning_rate=0.1)
+    for _ in range(10):
+        for one in (ours, without):
+            one.step(X, one.predict(X) - Y)
+    np.testing.assert_allclose(ours.predict(X), theirs, atol=1e-5)
+    assert np.abs(without.predict(X) - theirs).max() > 0.01
 
 
 @pytest.mark.parametrize("score", ["cosine", "l2"])
