@@ -43,11 +43,11 @@ bench-peers: .venv-peers/.done
 
 .venv/.base: pyproject.toml constraints.txt
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	$(PIP) --editable ".[deep]"
+	$(PIP) --editable ".[deep,gbrl]"
 	touch $@
 
 .venv/.test: .venv/.base
-	$(PIP) --editable ".[test,peers,deep]"
+	$(PIP) --editable ".[test,peers,deep,gbrl]"
 	touch $@
 
 .venv-peers/.done:

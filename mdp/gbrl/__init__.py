@@ -4,18 +4,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .ensemble import LinearSchedule, TreeEnsemble
+from .export import to_c
 from .params import TreeParams
+from .shap import shap_values
 
 if TYPE_CHECKING:
     from .agents import A2C_GBRL, PPO_GBRL
     from .awr import AWR_GBRL
     from .envs import CategoricalMiniGrid
+    from .equations import LinearEquation
+    from .noise import ObservationNoise
+    from .spurious import SpuriousFetch
 
 _LAZY = {
     "PPO_GBRL": "agents",
     "A2C_GBRL": "agents",
     "AWR_GBRL": "awr",
     "CategoricalMiniGrid": "envs",
+    "LinearEquation": "equations",
+    "ObservationNoise": "noise",
+    "SpuriousFetch": "spurious",
 }
 
 __all__ = [
@@ -23,9 +31,14 @@ __all__ = [
     "AWR_GBRL",
     "PPO_GBRL",
     "CategoricalMiniGrid",
+    "LinearEquation",
     "LinearSchedule",
+    "ObservationNoise",
+    "SpuriousFetch",
     "TreeEnsemble",
     "TreeParams",
+    "shap_values",
+    "to_c",
 ]
 
 
@@ -36,7 +49,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f".{_LAZY[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        if error.name not in ("stable_baselines3", "gymnasium", "torch"):
+        if error.name not in ("stable_baselines3", "gymnasium", "torch", "minigrid"):
             raise
         message = f'{error.name} is not installed; run: pip install "fenchel[gbrl]"'
         raise ModuleNotFoundError(message, name=error.name) from None

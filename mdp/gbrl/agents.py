@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
 from ...core import checks
 from .ensemble import Backend
@@ -34,10 +34,11 @@ class Boosted:
         policy_grad_clip: largest norm of a sample's ∂ℓ/∂θ; None: any.
         value_grad_clip: largest |∂ℓ/∂V| of a sample; None: any.
         log_std_init: log σ of Gaussians, for Box actions.
-        log_std_lr: of Adam for it; the paper's scripts let it fall from 0.0017 to 0.000475 along a
-            line, here it is constant unless a function is given.
+        log_std_lr: of Adam for it; None: along a line from 0.0017 to 0.000475, as the paper's
+            scripts do.
         categorical: columns of Box observations that name categories.
         backend: see `TreeEnsemble`.
+        tree_device: of trees, if they are torch's.
         policy: for stable-baselines3, which passes it when it loads a model.
         device: of the few tensors that there are.
         more: arguments of the algorithm.
@@ -56,13 +57,15 @@ class Boosted:
         policy_grad_clip: float | None = None,
         value_grad_clip: float | None = None,
         log_std_init: float = -2.0,
-        log_std_lr: Rate = 0.0017,
+        log_std_lr: Rate | None = None,
         categorical: Sequence[int] = (),
         backend: Backend = "numba",
+        tree_device: str = "cpu",
         policy: Any = TreeActorCriticPolicy,
         device: str = "cpu",
         **more: Any,
     ) -> None:
+        log_std_lr = LinearSchedule(0.0017, 0.000475, 1.0) if log_std_lr is None else log_std_lr
         for rate, name in (
             (policy_lr, "policy_lr"),
             (value_lr, "value_lr"),
@@ -89,6 +92,7 @@ class Boosted:
                 "log_std_init": log_std_init,
                 "categorical": tuple(categorical),
                 "backend": backend,
+                "tree_device": tree_device,
             },
             **more,
         )  # type: ignore[call-arg]

@@ -95,6 +95,7 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
     """
 
     replay_buffer: Any
+    train_freq: Any
 
     def __init__(
         self,
@@ -159,7 +160,8 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
             return actions, actions
         obs, _ = self.policy.obs_to_tensor(self._last_obs)
         with torch.no_grad():
-            actions = self.policy(obs)[0].cpu().numpy()
+            actions = self.policy.get_distribution(obs).get_actions().cpu().numpy()
+        actions = actions.reshape(n_envs, *self.action_space.shape)
         if isinstance(self.action_space, spaces.Box):
             return np.clip(actions, self.action_space.low, self.action_space.high), actions
         return actions, actions

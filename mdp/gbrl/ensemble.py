@@ -28,7 +28,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -47,11 +47,14 @@ from .predict import (
 )
 from .trees import Float32Array, Tree, n_tests
 
-Backend: TypeAlias = Literal["numba", "numpy"]
+if TYPE_CHECKING:
+    from .grow_torch import Forest
+
+Backend: TypeAlias = Literal["numba", "torch", "numpy"]
 Optimizer: TypeAlias = Literal["sgd", "adam"]
 _VERSION = 2
 _DECAY = 0.9  # β of control variates
-_CHUNK = 2**22  # leaf numbers that are held at once
+_CHUNK = 2**21  # leaf numbers that are held at once
 _LARGEST_CODE = 2**24  # integers up to it are exact in float32
 
 
@@ -97,7 +100,8 @@ class TreeEnsemble:
         categorical: which features are, by index.
         optimizer: "sgd" or "adam", see above.
         control_variates: whether to use them.
-        backend: "numba", or "numpy", slow and literal.
+        backend: "numba"; "torch", which is for GPUs; or "numpy", slow and literal.
+        device: of torch: "cpu", "cuda" or "auto".
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class TreeEnsemble:
         optimizer: Optimizer = "sgd",
         control_variates: bool = False,
         backend: Backend = "numba",
+        device: str = "cpu",
     ) -> None:
         self.n_outputs = checks.integer(n_outputs, "n_outputs", minimum=1)
         self.params = TreeParams() if params is None else params
@@ -124,9 +129,17 @@ class TreeEnsemble:
         if optimizer not in get_args(Optimizer):
             raise ValueError(f"optimizer must be one of {get_args(Optimizer)}, got {optimizer!r}")
         self.backend, self.optimizer = backend, optimizer
+        self.device: Any = device
+        if backend == "torch":
+            from ...core.device import resolve  # imports torch
+
+            self.device = resolve(device)
+        elif device != "cpu":
+            raise ValueError(f'device must be "cpu" for {backend}, got {device!r}; use "torch"')
         self.control_variates = bool(control_variates)
         self.n_features: int | None = None
         self.n_trees = 0
+        self._forest: Forest | None = None  # the trees on the device
         self._reserve(0)
 
     @property
@@ -162,8 +175,13 @@ class TreeEnsemble:
             raise ValueError("X must have at least one row, got none")
         if self.control_variates and self.n_trees:
             G = self._controlled(rows, G)
-        backend = grow if self.backend == "numba" else oracle
-        self._append(backend.grow(rows, G, self.params, self._is_categorical()))
+        how = rows, G, self.params, self._is_categorical()
+        if self.backend == "torch":
+            from . import grow_torch
+
+            self._append(grow_torch.grow(*how, device=self.device))
+        else:
+            self._append((grow if self.backend == "numba" else oracle).grow(*how))
 
     def predict(self, X: Any, start: int = 0, stop: int | None = None) -> FloatArray:
         """F of rows, (n, D), of b and the trees start .. stop − 1.
@@ -202,9 +220,24 @@ class TreeEnsemble:
                 leaves = self._leaves(rows[part], start, stop)
                 add_adam(leaves, values, rates, start, moments[:, part], out[part])
             return
+        if self.backend == "torch":
+            self._on_device().add(rows, out, start, stop)
+            return
         add = add_oblivious if self.params.grow == "oblivious" else add_greedy
         tests = self._features[start:stop], self._thresholds[start:stop]
         add(rows, *tests, self._is_categorical(), values, rates, out)
+
+    def _on_device(self) -> Forest:
+        """The trees there, those that came since the last call included."""
+        if self._forest is None:
+            from .grow_torch import Forest
+
+            self._forest = Forest(self.params, self._is_categorical(), self.device)
+        new = slice(self._forest.n_trees, self.n_trees)
+        self._forest.extend(
+            *(getattr(self, f"_{name}")[new] for name in _STORED if name != "counts")
+        )
+        return self._forest
 
     def _leaves(self, rows: Float32Array, start: int, stop: int) -> IntArray:
         find = leaves_oblivious if self.params.grow == "oblivious" else leaves_greedy
@@ -284,6 +317,7 @@ class TreeEnsemble:
             learning_rate=learning_rate,
             categorical=self.categorical,
             backend=self.backend,
+            device=str(self.device),
         )
         student.fit(X, self.predict(X), n_trees, batch_size=batch_size, seed=seed)
         student.params, student.learning_rate = self.params, self.learning_rate
@@ -309,7 +343,7 @@ class TreeEnsemble:
 
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> Self:
-        """An ensemble from a file of `save`; `changes`: `backend`."""
+        """An ensemble from a file of `save`; `changes`: `backend` and `device`."""
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 state = dict(stored)
@@ -330,6 +364,7 @@ class TreeEnsemble:
                 json.dumps(
                     {
                         "backend": self.backend,
+                        "device": str(self.device),
                         "optimizer": self.optimizer,
                         "control_variates": self.control_variates,
                         "learning_rate": _plain(self.learning_rate),
@@ -397,7 +432,7 @@ class TreeEnsemble:
         self._features[t], self._thresholds[t] = tree.features, tree.thresholds
         self._values[t], self._counts[t] = tree.values, tree.counts
         rate = self.learning_rate
-        parts = rate if isinstance(rate, list | tuple | np.ndarray) else [rate]
+        parts: Any = rate if isinstance(rate, list | tuple | np.ndarray) else [rate]
         self._rates[t] = [part(t) if isinstance(part, LinearSchedule) else part for part in parts]
         self.n_trees += 1
 
@@ -483,7 +518,7 @@ def _plain(rate: Rate) -> Any:
     return [_plain(part) for part in rate] if isinstance(rate, list | tuple | np.ndarray) else rate
 
 
-def _rate(plain: Any) -> Rate:
+def _rate(plain: Any) -> Any:
     if isinstance(plain, dict):
         return LinearSchedule(**plain)
     return [_rate(part) for part in plain] if isinstance(plain, list) else plain

@@ -40,6 +40,7 @@ from ...core.checks import FloatArray, IntArray
 from .encode import Encoder
 from .ensemble import Backend, TreeEnsemble
 from .params import TreeParams
+from .shap import ShapleyValues, shap_values
 from .trees import Float32Array
 
 
@@ -60,10 +61,12 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
         log_std_init: float = -2.0,
         categorical: Sequence[int] = (),
         backend: Backend = "numba",
+        tree_device: str = "cpu",
     ) -> None:
         if use_sde:
             raise ValueError("use_sde must be False: trees have no latent features; leave it out")
-        self.tree, self.shared, self.backend = tree or TreeParams(), shared, backend
+        self.tree, self.shared = tree or TreeParams(), shared
+        self.backend, self.tree_device = backend, tree_device
         self.policy_grad_clip, self.value_grad_clip = policy_grad_clip, value_grad_clip
         self.encoder = Encoder(observation_space, categorical)
         super().__init__(
@@ -74,7 +77,13 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
         self.n_parameters = _n_parameters(self.action_dist)
         outputs = [self.n_parameters + 1] if self.shared else [self.n_parameters, 1]
         self.ensembles = [
-            TreeEnsemble(n, self.tree, categorical=self.encoder.categorical, backend=self.backend)
+            TreeEnsemble(
+                n,
+                self.tree,
+                categorical=self.encoder.categorical,
+                backend=self.backend,
+                device=self.tree_device,
+            )
             for n in outputs
         ]
         # torch warns where gradients of no parameters are clipped, which the loops do
@@ -128,6 +137,17 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
     def predict_values(self, obs: Any) -> Tensor:
         """V(s), (n, 1)."""
         return self._output(obs)[:, -1:]
+
+    def explain(self, obs: Any) -> ShapleyValues:
+        """What each feature adds to θ and V: `shap_values` of F at observations, one or several.
+
+        phi, base = model.policy.explain(obs)  # (n, features, outputs), (outputs,)
+        """
+        batch, _ = self.obs_to_tensor(obs)
+        rows = self.encoder(batch)
+        parts = [shap_values(ensemble, rows) for ensemble in self.ensembles]
+        phis, bases = zip(*parts, strict=True)
+        return ShapleyValues(np.concatenate(phis, axis=2), np.concatenate(bases))
 
     # ------------------------------------------------------------------------------ training
 
@@ -194,6 +214,7 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
             "log_std_init": self.log_std_init,
             "categorical": self.encoder.given,
             "backend": self.backend,
+            "tree_device": self.tree_device,
         }
 
 
@@ -220,6 +241,13 @@ class BoostingOptimizer(torch.optim.Optimizer):
         rows, leaf = self.evaluated
         self.evaluated = None
         gradients = leaf.grad.numpy().astype(np.float64) * len(rows)
+        free = [one.grad for one in self.policy.parameters() if one.grad is not None]
+        if not all(bool(torch.isfinite(g).all()) for g in [leaf.grad, *free]):
+            raise FloatingPointError(
+                f"the loss has no finite gradient at tree {self.policy.n_trees}, where outputs go "
+                f"up to {float(leaf.detach().abs().max()):.2g}: training diverged; lower policy_lr "
+                "and value_lr, or set policy_grad_clip and value_grad_clip"
+            )
         rates = [float(group["lr"]) for group in self.param_groups]
         self.policy.append(rows, gradients, (rates[0], rates[1]))
         if self.adam is not None:

@@ -88,7 +88,7 @@ def leaves_oblivious(
 ) -> IntArray:
     """The leaf of each row (n, F) in each tree (T, depth): (n, T)."""
     n_trees, depth = features.shape
-    leaves = np.zeros((len(X), n_trees), np.int32)
+    leaves = np.zeros((len(X), n_trees), np.int64)
     for i in range(len(X)):
         for t in range(n_trees):
             for k in range(depth):
@@ -104,7 +104,7 @@ def leaves_greedy(
 ) -> IntArray:
     """The same for trees with a test a node, (T, 2^depth − 1)."""
     n_trees, n_tests = features.shape
-    leaves = np.empty((len(X), n_trees), np.int32)
+    leaves = np.empty((len(X), n_trees), np.int64)
     for i in range(len(X)):
         for t in range(n_trees):
             node = 0

@@ -155,6 +155,23 @@ def test_kept_outputs_are_those_of_the_trees(shared: bool) -> None:
     np.testing.assert_allclose(kept.policy.kept(), fresh.policy.outputs(rows), atol=1e-5)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_explanations_add_up_to_the_outputs(shared: bool) -> None:
+    env = make_vec_env(lambda: Random(OBSERVATIONS["Dict"], ACTIONS["Box"]), 2, seed=0)
+    policy = agent("PPO", env, shared=shared).learn(128).policy
+    obs = env.reset()
+    phi, base = policy.explain(obs)
+    assert phi.shape == (2, 6, 3)
+    outputs = policy.outputs(policy.encoder(obs))
+    np.testing.assert_allclose(base + phi.sum(axis=1), outputs, atol=1e-9)
+
+
+def test_training_that_diverges_says_so() -> None:
+    env = make_vec_env(lambda: Random(BOX, ACTIONS["Box"]), 2, seed=0)
+    with pytest.raises(FloatingPointError, match="lower policy_lr"):
+        agent("AWR", env, policy_lr=100.0, beta=10.0, gradient_steps=100).learn(400)
+
+
 def test_clips_are_those_of_samples() -> None:
     model = agent(
         "PPO", Random(BOX, ACTIONS["Discrete"]), policy_grad_clip=1.0, value_grad_clip=0.5

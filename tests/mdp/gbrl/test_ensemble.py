@@ -71,10 +71,33 @@ def test_sums_kept_up_to_date_are_fresh_ones() -> None:
     np.testing.assert_allclose(kept.values, ensemble.predict(X), atol=1e-12)
 
 
-def test_backends_give_the_same_function() -> None:
-    one, other = (boosted(backend=backend, n_trees=5) for backend in ("numba", "numpy"))
+@every_growth
+def test_backends_give_the_same_function(growth: Any) -> None:
+    pytest.importorskip("torch")
+    ensembles = [boosted(growth, backend=b, n_trees=5) for b in ("numba", "numpy", "torch")]
     X, _ = problem(100, seed=2)
-    np.testing.assert_allclose(one.predict(X), other.predict(X), atol=1e-6)
+    for other in ensembles[1:]:
+        np.testing.assert_allclose(ensembles[0].predict(X), other.predict(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_torch_keeps_and_saves_what_numba_does(optimizer: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    X, y = problem()
+    one, other = (
+        TreeEnsemble(2, TreeParams(3), backend=backend, optimizer=optimizer, control_variates=True)
+        for backend in ("numba", "torch")
+    )
+    for ensemble in (one, other):
+        kept = ensemble.follow(X)
+        for _ in range(20):
+            ensemble.step(X, kept.values - y)
+            kept.update()
+        np.testing.assert_allclose(kept.values, ensemble.predict(X), atol=1e-12)
+    other.save(tmp_path / "trees.npz")
+    for loaded in (TreeEnsemble.load(tmp_path / "trees.npz"), other):
+        np.testing.assert_allclose(loaded.predict(X), one.predict(X), atol=1e-9)
+    assert TreeEnsemble.load(tmp_path / "trees.npz", backend="numba").backend == "numba"
 
 
 def test_outputs_stay_in_bounds_far_away() -> None:
@@ -294,6 +317,7 @@ def test_bad_input_says_what_to_do() -> None:
         ({"n_outputs": 0}, "n_outputs"),
         ({"n_outputs": 2, "learning_rate": [0.1]}, "learning_rate must have shape"),
         ({"n_outputs": 2, "learning_rate": [LinearSchedule(1, 1, 1)] * 3}, "learning_rate must be"),
+        ({"n_outputs": 2, "device": "cuda"}, "device must be .cpu. for numba"),
         ({"n_outputs": 2, "optimizer": "rmsprop"}, "optimizer must be one of"),
         ({"n_outputs": 2, "bias": [np.nan, 0.0]}, "bias must be finite"),
         ({"n_outputs": 2, "backend": "cuda"}, "backend must be one of"),
