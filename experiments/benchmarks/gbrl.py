@@ -1,7 +1,10 @@
 """Trees against NVlabs/gbrl, and agents with trees against stable-baselines3's networks.
 
 Growth: one tree for normal features and gradients, 256 candidates, candidates included; the peer's
-`step`, which is the same. Prediction: all trees of an ensemble of depth 4, 16 features, 3 outputs.
+`step`, which is the same. Fresh batches: trees of depth 4 for ½ ‖F − y‖² on a new batch each, 128
+rows, 20 features, 3 targets (the paper's Table 1); CatBoost and XGBoost go on from their model.
+Prediction: all trees of an ensemble of depth 4, 16 features, 3 outputs. Throughput: PPO on
+CartPole, 320 trees a rollout.
 Agents: environment steps per second of the process's CPU time, whole training included, and the
 mean reward of the last 100 episodes; the paper's settings for trees, those of RL Zoo for networks.
 
@@ -81,13 +84,106 @@ def peer_growth(n: int, F: int, D: int, depth: int) -> list[float]:
     return [cpu_time(model.step, prepare)]
 
 
+def our_fresh(n_iterations: int) -> list[float]:
+    """Milliseconds an iteration."""
+    ensemble = TreeEnsemble(3)
+
+    def iterate(X: Any, y: Any) -> None:
+        ensemble.step(X, ensemble.predict(X) - y)
+
+    return _fresh(iterate, n_iterations)
+
+
+def gbrl_fresh(n_iterations: int) -> list[float]:
+    """The same of NVlabs/gbrl."""
+    import torch
+
+    model = reference(20, 3, TreeParams())
+
+    def iterate(X: Any, y: Any) -> None:
+        output = model(X, requires_grad=True).reshape(y.shape)
+        (0.5 * ((output - torch.tensor(y)) ** 2).sum(dim=1).mean()).backward()
+        model.step()
+
+    return _fresh(iterate, n_iterations)
+
+
+def catboost_fresh(n_iterations: int) -> list[float]:
+    """The same of CatBoost."""
+    from catboost import CatBoostRegressor
+
+    models: list[Any] = [None]
+
+    def iterate(X: Any, y: Any) -> None:
+        model = CatBoostRegressor(
+            iterations=1, depth=4, learning_rate=0.1, loss_function="MultiRMSE",
+            thread_count=1, verbose=False, allow_writing_files=False,
+        )  # fmt: skip
+        models[0] = model.fit(X, y, init_model=models[0])
+
+    return _fresh(iterate, n_iterations)
+
+
+def xgboost_fresh(n_iterations: int) -> list[float]:
+    """The same of XGBoost."""
+    import xgboost
+
+    models: list[Any] = [None]
+    parameters = {
+        "max_depth": 4, "eta": 0.1, "tree_method": "hist", "multi_strategy": "multi_output_tree",
+        "nthread": 1, "objective": "reg:squarederror",
+    }  # fmt: skip
+
+    def iterate(X: Any, y: Any) -> None:
+        data = xgboost.DMatrix(X, y)
+        models[0] = xgboost.train(parameters, data, num_boost_round=1, xgb_model=models[0])
+
+    return _fresh(iterate, n_iterations)
+
+
+def _fresh(iterate: Callable[[Any, Any], None], n_iterations: int) -> list[float]:
+    rng = np.random.default_rng(0)
+    batches = rng.normal(size=(n_iterations + 1, 128, 23)).astype(np.float32)
+    iterate(batches[-1, :, :20], batches[-1, :, 20:])  # compiles
+    start = time.process_time()
+    for batch in batches[:-1]:
+        iterate(np.ascontiguousarray(batch[:, :20]), np.ascontiguousarray(batch[:, 20:]))
+    return [1e3 * (time.process_time() - start) / n_iterations]
+
+
+def throughput(n_trees: int) -> list[float]:
+    """Trees, and steps a CPU second, of one rollout after the other."""
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from ...mdp.gbrl import PPO_GBRL
+
+    env = make_vec_env("CartPole-v1", 8, seed=0)
+    settings: dict[str, Any] = {"n_steps": 128, "batch_size": 64, "seed": 0}
+    PPO_GBRL(env, n_epochs=1, **settings).learn(1024)  # compiles
+    seen: list[float] = []
+
+    class Clock(BaseCallback):  # type: ignore[misc]
+        def _on_rollout_start(self) -> None:
+            seen.extend((self.model.policy.n_trees, time.process_time()))
+
+        def _on_step(self) -> bool:
+            return bool(self.model.policy.n_trees < n_trees)
+
+    model = PPO_GBRL(env, policy_lr=0.003, value_lr=0.015, n_epochs=20, **settings)
+    model.learn(1024 * (n_trees // 320 + 2), callback=Clock())
+    trees, times = np.array(seen).reshape(-1, 2).T
+    rates = 1024 / np.diff(times)
+    return [float(one) for pair in zip(trees[1:], rates, strict=True) for one in pair]
+
+
 def our_prediction(n_trees: int, n: int) -> list[float]:
     """Milliseconds."""
     rng = np.random.default_rng(0)
     ensemble = TreeEnsemble(3)
-    X = rng.normal(size=(128, 16)).astype(np.float32)
+    X = rng.normal(size=(16, 16)).astype(np.float32)  # few rows: trees are soon grown
     for _ in range(n_trees):
-        ensemble.step(X, rng.normal(size=(128, 3)))
+        ensemble.step(X, rng.normal(size=(16, 3)))
     rows = rng.normal(size=(n, 16)).astype(np.float32)
     return [cpu_time(lambda: ensemble.predict(rows))]
 
@@ -97,10 +193,10 @@ def peer_prediction(n_trees: int, n: int) -> list[float]:
     import torch
 
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(128, 16)).astype(np.float32)
+    X = rng.normal(size=(16, 16)).astype(np.float32)
     model = reference(16, 3, TreeParams())
     for _ in range(n_trees):
-        weights = torch.tensor(rng.normal(size=(128, 3)), dtype=torch.float32)
+        weights = torch.tensor(rng.normal(size=(16, 3)), dtype=torch.float32)
         (model(X, requires_grad=True) * weights).mean(dim=0).sum().backward()
         model.step()
     rows = rng.normal(size=(n, 16)).astype(np.float32)
@@ -181,10 +277,11 @@ def _grid(task: str) -> bool:
     return False
 
 
-def _alone(name: str, *arguments: Any) -> list[float] | None:
+def alone(name: str, *arguments: Any) -> list[float] | None:
     """A function of this module in a process of its own on one core; None without the peer."""
+    cores = sorted(os.sched_getaffinity(0))
     code = (
-        f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}}); "
+        f"import os; os.sched_setaffinity(0, {{{cores[os.getpid() % len(cores)]}}}); "
         f"from fenchel.experiments.benchmarks import gbrl; print(*gbrl.{name}{arguments!r})"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -219,18 +316,31 @@ def main() -> None:
     ):
         table = _table(title, (*names, "fenchel", "gbrl", "ratio"))
         for size in sizes:
-            own, peer = (_alone(f"{who}_{kind}", *size) for who in ("our", "peer"))
+            own, peer = (alone(f"{who}_{kind}", *size) for who in ("our", "peer"))
             assert own is not None
             ratio = peer[0] / own[0] if peer else None
             row = [_digits(own[0]), _digits(peer[0] if peer else None), _digits(ratio)]
             table.add_row(*(f"{number}" for number in size), *row)
+        console.print(table)
+    table = _table("A tree on a fresh batch, milliseconds", ("library", "time", "over fenchel"))
+    own = alone("our_fresh", 1000)
+    assert own is not None
+    for library in ("our", "gbrl", "catboost", "xgboost"):
+        if (found := alone(f"{library}_fresh", 1000 if library == "our" else 300)) is not None:
+            name = "fenchel" if library == "our" else library
+            table.add_row(name, _digits(found[0]), _digits(found[0] / own[0]))
+    console.print(table)
+    table = _table("PPO on CartPole, steps a CPU second", ("trees", "steps"))
+    if (found := alone("throughput", 16_000)) is not None:
+        for trees, rate in list(zip(found[::2], found[1::2], strict=True))[::7]:
+            table.add_row(f"{trees:,.0f}", _digits(rate))
         console.print(table)
     table = _table(
         "PPO, environment steps a CPU second, and reward at the end",
         ("task", "steps", "trees", "networks", "ratio", "reward, trees", "reward, networks"),
     )
     for task, (settings, _) in TASKS.items():
-        own, peer = _alone("our_agent", task), _alone("peer_agent", task)
+        own, peer = alone("our_agent", task), alone("peer_agent", task)
         if own is None or peer is None:
             continue
         row = [_digits(own[0]), _digits(peer[0]), _digits(own[0] / peer[0])]
