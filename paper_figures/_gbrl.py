@@ -235,6 +235,8 @@ def train(agent: Any, n_steps: int) -> pd.DataFrame:
     start = time.process_time()
     agent.learn(n_steps, callback=Episodes())
     seconds = time.process_time() - start
+    if not ends:
+        raise ValueError(f"n_steps must be so many that an episode ends, got {n_steps}; raise it")
     steps, returns = (np.array(column, float) for column in zip(*ends, strict=True))
     at = np.linspace(0, n_steps, POINTS + 1)[1:]
     counts = np.searchsorted(steps, at, side="right")
@@ -307,3 +309,8 @@ def at_budget(outcome: Outcome, n_steps: int, paper_steps: int) -> Outcome:
     here = f"{n_steps / 1000:g}k of {paper_steps / 1000:g}k steps"
     detail = f"{outcome.detail}; inconclusive at this budget, {here}"
     return replace(outcome, verdict=Verdict.INCONCLUSIVE, detail=detail)
+
+
+def not_run() -> Outcome:
+    """Of what a preset leaves out."""
+    return Outcome(0.0, -np.inf, np.inf, Verdict.INCONCLUSIVE, "not run at this budget")

@@ -11,19 +11,23 @@ from .shap import shap_values
 if TYPE_CHECKING:
     from .agents import A2C_GBRL, PPO_GBRL
     from .awr import AWR_GBRL
+    from .callbacks import Distillation
     from .envs import CategoricalMiniGrid
     from .equations import LinearEquation
     from .noise import ObservationNoise
     from .spurious import SpuriousFetch
+    from .texts import TextAsCategory
 
 _LAZY = {
     "PPO_GBRL": "agents",
     "A2C_GBRL": "agents",
     "AWR_GBRL": "awr",
+    "Distillation": "callbacks",
     "CategoricalMiniGrid": "envs",
     "LinearEquation": "equations",
     "ObservationNoise": "noise",
     "SpuriousFetch": "spurious",
+    "TextAsCategory": "texts",
 }
 
 __all__ = [
@@ -31,10 +35,12 @@ __all__ = [
     "AWR_GBRL",
     "PPO_GBRL",
     "CategoricalMiniGrid",
+    "Distillation",
     "LinearEquation",
     "LinearSchedule",
     "ObservationNoise",
     "SpuriousFetch",
+    "TextAsCategory",
     "TreeEnsemble",
     "TreeParams",
     "shap_values",

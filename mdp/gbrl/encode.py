@@ -5,7 +5,7 @@
     Discrete         one, categorical
     MultiDiscrete    one an entry, categorical
     MultiBinary      one an entry
-    Dict, Tuple      those of the parts, one after the other
+    Dict             those of the parts, one after the other
 
 stable-baselines3 would make vectors of zeros and ones of categories, each a feature of its own.
 """
@@ -67,5 +67,5 @@ def _kinds(space: spaces.Space[Any]) -> list[bool]:
         return [kind for part in space.spaces.values() for kind in _kinds(part)]
     raise ValueError(
         f"observations must be of Box, Discrete, MultiDiscrete, MultiBinary or Dict, got {space}; "
-        "wrap the environment"
+        "wrap the environment, texts by TextAsCategory"
     )
