@@ -47,6 +47,7 @@ TABLE_6 = {  # PPO: networks, trees, steps
     "MiniGrid-RedBlueDoors-6x6-v0": (0.17, 0.88, MILLION),
     "MiniGrid-Unlock-v0": (0.97, 0.97, MILLION),
 }
+CLAIMED = [task for task, (networks, trees, _) in TABLE_6.items() if trees >= networks + 0.05]
 SOLVED, ENOUGH = 0.9, 40_000  # return of the empty room, and steps for it
 
 
@@ -154,7 +155,7 @@ FIGURE = Figure(
     draw=draw,
     claims=[
         Claim(PAPER, "trees solve the empty room by 40k steps", solves),
-        *(as_good_as_networks(task) for task in (EMPTY, DOOR_KEY)),
+        *(as_good_as_networks(task) for task in CLAIMED),
     ],
     notes=notes,
 )
