@@ -69,14 +69,15 @@ SETTINGS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         "MountainCar-v0": {**_BASE_A2C, "n_envs": 16, "policy_lr": 0.640, "value_lr": 0.0327},
         "Pendulum-v1": {
             **_BASE_A2C, "n_envs": 32, "n_steps": 10, "gamma": 0.9, "gae_lambda": 0.9,
-            "policy_lr": 0.00317, "value_lr": 0.0570, "log_std_lr": 0.000185,
+            "policy_lr": 0.00317, "value_lr": 0.0570, "log_std_lr": 0.000185, "ent_coef": 1e-5,
         },
         "LunarLander-v3": {
             **_BASE_A2C, "n_envs": 32, "n_steps": 5, "gamma": 0.995, "ent_coef": 1e-5,
             "policy_lr": 0.160, "value_lr": 0.0423,
         },
         "MountainCarContinuous-v0": {
-            **_BASE_A2C, "n_envs": 16, "policy_lr": 0.640, "value_lr": 0.0327,
+            "n_envs": 1, "n_steps": 128, "gamma": 0.95, "vf_coef": 0.4, "policy_lr": 0.000892,
+            "value_lr": 0.000282, "log_std_init": -1.0, "log_std_lr": 0.000414, "normalize": True,
         },
     },
     ("AWR", TREES): {
@@ -93,6 +94,7 @@ SETTINGS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         },
         "Pendulum-v1": {
             **_BASE_AWR, "batch_size": 512, "train_freq": 1000, "gradient_steps": 50, "gamma": 0.9,
+            "buffer_size": 100_000,
             "gae_lambda": 0.9, "policy_lr": 0.000394, "value_lr": 0.073539,
             "normalize_advantage": True, "log_std_lr": 0.000532, "normalize": False,
             "policy_grad_clip": 150.0,

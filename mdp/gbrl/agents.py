@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import gymnasium
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
 from ...core import checks
+from .encode import Encoder
 from .ensemble import Backend
+from .ensemble import LinearSchedule as ByTree
 from .params import TreeParams
 from .policy import TreeActorCriticPolicy, TreeDictRolloutBuffer, TreeRolloutBuffer
 
@@ -40,7 +44,7 @@ class Boosted:
         backend: see `TreeEnsemble`.
         tree_device: of trees, if they are torch's.
         policy: for stable-baselines3, which passes it when it loads a model.
-        device: of the few tensors that there are.
+        device: "cpu", where the few tensors are that there are.
         more: arguments of the algorithm.
     """
 
@@ -66,11 +70,18 @@ class Boosted:
         **more: Any,
     ) -> None:
         log_std_lr = LinearSchedule(0.0017, 0.000475, 1.0) if log_std_lr is None else log_std_lr
+        if device not in ("cpu", "auto"):
+            raise ValueError(
+                f'device must be "cpu", got {device!r}; for trees say backend="torch" and '
+                "tree_device"
+            )
         for rate, name in (
             (policy_lr, "policy_lr"),
             (value_lr, "value_lr"),
             (log_std_lr, "log_std_lr"),
         ):
+            if isinstance(rate, ByTree):
+                raise ValueError(f"{name} must be a function of the share of training that is left")
             if not callable(rate):
                 checks.positive(rate, name)
         for clip, name in (
@@ -83,7 +94,7 @@ class Boosted:
             policy,
             env,
             learning_rate=policy_lr,
-            device=device,
+            device="cpu",
             policy_kwargs={
                 "tree": tree,
                 "shared": shared,
@@ -97,13 +108,43 @@ class Boosted:
             **more,
         )  # type: ignore[call-arg]
 
-    def _setup_model(self) -> None:
+    @classmethod
+    def load(cls, path: Any, env: Any = None, device: str = "cpu", **more: Any) -> Any:
+        """As in stable-baselines3; `policy_lr` and the other rates may be given anew."""
+        fixed = {"tree", "shared", "log_std_init", "categorical", "policy_grad_clip"}
+        if given := sorted((fixed | {"value_grad_clip", "backend", "tree_device"}) & set(more)):
+            raise ValueError(
+                f"{given[0]} must be that of the model, got another; clips are in model.policy"
+            )
+        if "policy_lr" in more:
+            more["learning_rate"] = more.pop("policy_lr")
+        return super().load(path, env=env, device="cpu", **more)  # type: ignore[misc]
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, **_: Any) -> None:
+        """As in stable-baselines3."""
+        super().set_parameters(load_path_or_dict, exact_match, device="cpu")  # type: ignore[misc]
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """As in stable-baselines3."""
+        super().set_env(env, force_reset)  # type: ignore[misc]
+        self._check_scale()
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> Any:
+        if isinstance(env, gymnasium.Env):
+            Encoder(env.observation_space)  # says what is wrong with it
+        return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    def _check_scale(self) -> None:
         normalized = self.get_vec_normalize_env()  # type: ignore[attr-defined]
         if normalized is not None and normalized.norm_obs:
             raise ValueError(
                 "env must not normalise observations: the thresholds of trees would go stale, and "
                 "trees need no scale; use VecNormalize(norm_obs=False)"
             )
+
+    def _setup_model(self) -> None:
+        self._check_scale()
         super()._setup_model()  # type: ignore[misc]
 
     def _update_learning_rate(self, optimizers: Any) -> None:
@@ -112,9 +153,11 @@ class Boosted:
         rates = self.value_lr, self.log_std_lr
         for group, rate in zip(self.policy.optimizer.param_groups[1:], rates, strict=True):
             group["lr"] = FloatSchedule(rate)(left)
+        for group in self.policy.optimizer.param_groups:  # the last rollout may go beyond the end
+            group["lr"] = max(0.0, group["lr"])
 
 
-class _Rollouts(Boosted):
+class Rollouts(Boosted):
     """On-policy algorithms, with a buffer that keeps outputs."""
 
     rollout_buffer: Any
@@ -135,7 +178,7 @@ class _Rollouts(Boosted):
         self.logger.record("train/n_trees", self.policy.n_trees)
 
 
-class PPO_GBRL(_Rollouts, PPO):  # noqa: N801  # the name that users know
+class PPO_GBRL(Rollouts, PPO):  # noqa: N801  # the name that users know
     """PPO with trees instead of networks.
 
         from fenchel.mdp.gbrl import PPO_GBRL
@@ -153,8 +196,8 @@ class PPO_GBRL(_Rollouts, PPO):  # noqa: N801  # the name that users know
         n_steps: steps of each environment between updates.
         batch_size: samples a tree.
         vf_coef: see above.
-        more: shared, policy_grad_clip, value_grad_clip, log_std_init, log_std_lr, categorical and
-            backend (`Boosted`), and the arguments of `stable_baselines3.PPO`.
+        more: shared, policy_grad_clip, value_grad_clip, log_std_init, log_std_lr, categorical,
+            backend and tree_device (`Boosted`), and the arguments of `stable_baselines3.PPO`.
     """
 
     def __init__(
@@ -181,7 +224,7 @@ class PPO_GBRL(_Rollouts, PPO):  # noqa: N801  # the name that users know
         )
 
 
-class A2C_GBRL(_Rollouts, A2C):  # noqa: N801
+class A2C_GBRL(Rollouts, A2C):  # noqa: N801
     """A2C with trees instead of networks; a rollout adds one tree.
 
     Args:

@@ -67,6 +67,12 @@ def lambda_advantages(
     return advantages
 
 
+_MEANINGLESS = {
+    "n_steps", "optimize_memory_usage", "use_sde", "action_noise", "replay_buffer_class",
+    "sde_sample_freq", "use_sde_at_warmup", "tau",
+}  # fmt: skip
+
+
 class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
     """AWR with trees; a gradient step adds one tree, or one to each of two ensembles.
 
@@ -124,7 +130,11 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
         self.normalize_advantage = normalize_advantage
         self.ent_coef, self.vf_coef = ent_coef, vf_coef
         self._outputs: Outputs | None = None  # of the rows of the buffer, by place
-        self._n_new = 0  # rows an environment that are not there yet
+        self._n_new = 0  # steps that are not there yet
+        self._synchronised_at = 0, 0  # place and size of the buffer when they were made
+        self.steps_an_update = checks.integer(train_freq, "train_freq", minimum=1)
+        if meaningless := sorted(_MEANINGLESS & set(more)):
+            raise ValueError(f"{meaningless[0]} has no meaning for AWR with trees; leave it out")
         super().__init__(
             env,
             policy_lr=policy_lr,
@@ -132,7 +142,6 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
             tree=tree,
             buffer_size=buffer_size,
             batch_size=batch_size,
-            train_freq=checks.integer(train_freq, "train_freq", minimum=1),
             gradient_steps=checks.integer(gradient_steps, "gradient_steps", minimum=1),
             learning_starts=learning_starts,
             support_multi_env=True,
@@ -145,8 +154,7 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
     def _setup_model(self) -> None:
         if not hasattr(self, "rng"):  # a model that is loaded has it
             self.rng = np.random.default_rng(self.seed)
-        if isinstance(self.train_freq, int):
-            self.train_freq = max(1, self.train_freq // self.n_envs)
+        self.train_freq = max(1, self.steps_an_update // self.n_envs)
         super()._setup_model()
 
     # --------------------------------------------------------------------------- transitions
@@ -166,6 +174,17 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
             return np.clip(actions, self.action_space.low, self.action_space.high), actions
         return actions, actions
 
+    def _setup_learn(self, *arguments: Any, **more: Any) -> Any:
+        """Where environments begin anew, the episodes of the buffer were cut off."""
+        before = self._last_obs
+        found = super()._setup_learn(*arguments, **more)
+        buffer = self.replay_buffer
+        if self._last_obs is not before and buffer.size():
+            last = buffer.pos - 1
+            buffer.timeouts[last] = np.where(buffer.dones[last], buffer.timeouts[last], 1.0)
+            buffer.dones[last] = 1.0
+        return found
+
     def _store_transition(self, *arguments: Any) -> None:
         super()._store_transition(*arguments)
         self._n_new += 1
@@ -173,10 +192,17 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """As it is, for outputs to be made anew."""
         super().load_replay_buffer(path, truncate_last_traj)
-        self._outputs, self._n_new = None, self.replay_buffer.size()
+        self._outputs = None
+        if self.replay_buffer.n_envs != self.n_envs:
+            raise ValueError(
+                f"the buffer must be of {self.n_envs} environments, got {self.replay_buffer.n_envs}"
+            )
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_outputs"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
 
     # ------------------------------------------------------------------------------ training
 
@@ -189,10 +215,11 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
         self.policy.kept = outputs
         losses = []
         for _ in range(gradient_steps):
-            outputs.chosen = self.rng.integers(len(returns), size=batch_size)
-            A, R = advantages[outputs.chosen], returns[outputs.chosen]
-            values, log_prob, entropy = self.policy.evaluate_actions(None, actions[outputs.chosen])
-            if self.normalize_advantage:
+            chosen = self.rng.integers(len(returns), size=batch_size)
+            outputs.chosen = chosen, None
+            A, R = advantages[chosen], returns[chosen]
+            values, log_prob, entropy = self.policy.evaluate_actions(None, actions[chosen])
+            if self.normalize_advantage and batch_size > 1:
                 A = (A - A.mean()) / (A.std() + 1e-8)
             weights = torch.clamp(torch.exp(A / self.beta), max=self.weights_max)
             policy_loss = -(weights * log_prob).mean()
@@ -219,13 +246,23 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
     def _synchronised(self) -> Outputs:
         """Outputs of all rows of the buffer, those that came since the last update included."""
         buffer, E = self.replay_buffer, self.n_envs
+        place, ensembles = self._synchronised_at, self.policy.ensembles
+        expected = (place[0] + self._n_new) % buffer.buffer_size, place[1] + self._n_new
+        there = buffer.pos, buffer.size()
+        if (
+            self._outputs is None
+            or any(part.ensemble not in ensembles for part in self._outputs.parts)
+            or expected[0] != there[0]
+            or min(expected[1], buffer.buffer_size) != there[1]
+        ):  # the trees, or the buffer, were changed from outside
+            self._outputs, self._n_new = None, buffer.size()
         new = min(self._n_new, buffer.size())
         steps = (buffer.pos - new + np.arange(new)) % buffer.buffer_size
         rows = self._rows(buffer.observations, steps)
         if self._outputs is None:
             self._outputs = Outputs(self.policy, rows[:0])
         self._outputs.put((steps[:, None] * E + np.arange(E)).ravel(), rows)
-        self._n_new = 0
+        self._n_new, self._synchronised_at = 0, there
         return self._outputs
 
     def _targets(self, outputs: Outputs) -> tuple[Tensor, Tensor, Tensor]:

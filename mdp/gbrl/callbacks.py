@@ -17,6 +17,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ...core import checks
+from .agents import Rollouts
 from .trees import Float32Array
 
 
@@ -29,7 +30,8 @@ class Distillation(BaseCallback):
 
     Args:
         max_trees: of all ensembles of the policy together, after which they are replaced.
-        n_trees: of each ensemble that takes their place; None: a twentieth of `max_trees`.
+        n_trees: of each ensemble that takes their place; None: a fifth of `max_trees`, or a tenth
+            for two ensembles.
         n_rows: observations, the last ones, to which these are fitted.
         learning_rate: η of their trees.
     """
@@ -43,20 +45,23 @@ class Distillation(BaseCallback):
         learning_rate: float = 0.1,
     ) -> None:
         super().__init__()
-        self.max_trees = checks.integer(max_trees, "max_trees", minimum=2)
-        self.n_trees = checks.integer(
-            max(1, max_trees // 20) if n_trees is None else n_trees, "n_trees", minimum=1
-        )
-        if self.n_trees >= max_trees:
-            raise ValueError(f"n_trees must be less than max_trees, got {n_trees}; lower it")
+        self.max_trees = checks.integer(max_trees, "max_trees", minimum=10)
+        self.n_trees = None if n_trees is None else checks.integer(n_trees, "n_trees", minimum=1)
         self.n_rows = checks.integer(n_rows, "n_rows", minimum=1)
         self.learning_rate = checks.positive(learning_rate, "learning_rate")
         self.rows: Float32Array | None = None
 
     def _init_callback(self) -> None:
-        if not hasattr(self.model, "rollout_buffer"):
+        if not isinstance(self.model, Rollouts):
             name = type(self.model).__name__
             raise ValueError(f"the model must be PPO_GBRL or A2C_GBRL, got {name}; leave it out")
+        parts = len(self.model.policy.ensembles)
+        self.n_each = self.n_trees or self.max_trees // (5 * parts)
+        if self.n_each * parts >= self.max_trees:
+            raise ValueError(
+                f"n_trees must be less than max_trees for all {parts} ensembles, got {self.n_trees}"
+            )
+        self.rows = None
 
     def _on_step(self) -> bool:
         return True
@@ -64,14 +69,16 @@ class Distillation(BaseCallback):
     def _on_rollout_end(self) -> None:
         """After the observations of a rollout, before trees are fitted to it."""
         policy = self.model.policy
-        new = policy.encoder(_flat(self.model.rollout_buffer.observations))
+        buffer = self.model.rollout_buffer
+        observations = buffer.observations
+        new = policy.encoder(observations if buffer.generator_ready else _flat(observations))
         seen = new if self.rows is None else np.concatenate([self.rows, new])
         self.rows = seen[-self.n_rows :]
         if policy.n_trees <= self.max_trees:
             return
         before = policy.outputs(self.rows)
         policy.ensembles = [
-            ensemble.distilled(self.rows, self.n_trees, learning_rate=self.learning_rate)
+            ensemble.distilled(self.rows, self.n_each, learning_rate=self.learning_rate)
             for ensemble in policy.ensembles
         ]
         error = np.sqrt(((policy.outputs(self.rows) - before) ** 2).mean())

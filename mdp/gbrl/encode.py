@@ -67,5 +67,5 @@ def _kinds(space: spaces.Space[Any]) -> list[bool]:
         return [kind for part in space.spaces.values() for kind in _kinds(part)]
     raise ValueError(
         f"observations must be of Box, Discrete, MultiDiscrete, MultiBinary or Dict, got {space}; "
-        "wrap the environment, texts by TextAsCategory"
+        "wrap the environment: texts by TextAsCategory, MiniGrid by CategoricalMiniGrid"
     )

@@ -64,7 +64,7 @@ class LinearSchedule:
 
     Attributes:
         start: > 0.
-        stop: > 0.
+        stop: > 0, at most `start`.
         n_trees: T.
     """
 
@@ -73,9 +73,11 @@ class LinearSchedule:
     n_trees: int
 
     def __post_init__(self) -> None:
-        checks.positive(self.start, "start")
-        checks.positive(self.stop, "stop")
-        checks.integer(self.n_trees, "n_trees", minimum=1)
+        for name in ("start", "stop"):
+            object.__setattr__(self, name, checks.positive(getattr(self, name), name))
+        object.__setattr__(self, "n_trees", checks.integer(self.n_trees, "n_trees", minimum=1))
+        if self.stop > self.start:
+            raise ValueError(f"stop must be at most start, {self.start}, got {self.stop}")
 
     def __call__(self, t: int) -> float:
         """η_t."""
@@ -120,7 +122,7 @@ class TreeEnsemble:
         self.n_outputs = checks.integer(n_outputs, "n_outputs", minimum=1)
         self.params = TreeParams() if params is None else params
         self.learning_rate = learning_rate
-        self.bias = _outputs(0.0 if bias is None else bias, "bias", self.n_outputs)
+        self.bias = 0.0 if bias is None else bias
         self.categorical = tuple(
             sorted({checks.integer(f, "categorical", minimum=0) for f in categorical})
         )
@@ -157,7 +159,19 @@ class TreeEnsemble:
                 f"learning_rate must be one for all or one for each of {self.n_outputs} outputs, "
                 f"got {value}"
             )
+        numbers = [part for part in parts if not isinstance(part, LinearSchedule)]
+        if any(checks.array(part, "learning_rate").min() < 0 for part in numbers):
+            raise ValueError(f"learning_rate must be at least 0, got {value}")
         self._learning_rate: Rate = value
+
+    @property
+    def bias(self) -> FloatArray:
+        """b, (D,); may be set, for one number for all or one an output."""
+        return self._bias
+
+    @bias.setter
+    def bias(self, value: float | Sequence[float] | FloatArray) -> None:
+        self._bias = _outputs(value, "bias", self.n_outputs)
 
     def step(self, X: Any, gradients: Any) -> None:
         """Fit one tree to gradients and append it: F ← F − η ∘ h.
@@ -173,15 +187,19 @@ class TreeEnsemble:
         G = checks.array(gradients, "gradients", shape=(len(rows), self.n_outputs))
         if not len(rows):
             raise ValueError("X must have at least one row, got none")
+        if np.abs(G).max() > np.finfo(np.float32).max:
+            raise ValueError("gradients must be finite in float32, in which leaves are kept")
         if self.control_variates and self.n_trees:
             G = self._controlled(rows, G)
-        how = rows, G, self.params, self._is_categorical()
+        how = rows, G, self.params, self._is_categorical(rows.shape[1])
         if self.backend == "torch":
             from . import grow_torch
 
-            self._append(grow_torch.grow(*how, device=self.device))
+            tree = grow_torch.grow(*how, device=self.device)
         else:
-            self._append((grow if self.backend == "numba" else oracle).grow(*how))
+            tree = (grow if self.backend == "numba" else oracle).grow(*how)
+        self.n_features = rows.shape[1]
+        self._append(tree)
 
     def predict(self, X: Any, start: int = 0, stop: int | None = None) -> FloatArray:
         """F of rows, (n, D), of b and the trees start .. stop − 1.
@@ -202,7 +220,7 @@ class TreeEnsemble:
 
     def follow(self, X: Any) -> Followed:
         """Outputs of rows (n, F) that are kept while trees are added."""
-        return Followed(self, self._rows(X))
+        return Followed(self, self._rows(X).copy())
 
     def leaves(self, X: Any) -> IntArray:
         """The leaf of each row in each tree, (n, trees), numbered as in `Tree`."""
@@ -212,6 +230,8 @@ class TreeEnsemble:
         self, rows: Float32Array, out: FloatArray, moments: FloatArray | None, start: int, stop: int
     ) -> None:
         """Add trees to outputs (n, D), and to the moments of Adam, (2, n, D), in place."""
+        if start >= stop:
+            return
         values, rates = self._values[start:stop], self._rates[start:stop]
         if moments is not None:
             each = max(1, _CHUNK // max(1, stop - start))
@@ -249,7 +269,10 @@ class TreeEnsemble:
         if len(rows) == 1:
             return G
         K = self.n_trees
-        mu = momentum(self._leaves(rows, 0, K), self._values[:K], _DECAY) / np.sqrt(1 - _DECAY**K)
+        each = max(1, _CHUNK // K)
+        parts = [self._leaves(rows[i : i + each], 0, K) for i in range(0, len(rows), each)]
+        mu = np.concatenate([momentum(leaves, self._values[:K], _DECAY) for leaves in parts])
+        mu /= np.sqrt(1 - _DECAY**K)
         mu -= mu.mean(axis=0)
         covariance = (mu * (G - G.mean(axis=0))).sum(axis=0) / (len(rows) - 1)
         alpha = np.clip(covariance / (mu.var(axis=0, ddof=1) + 1e-8), -1.0, 1.0)
@@ -302,7 +325,8 @@ class TreeEnsemble:
         """A smaller ensemble, fitted to the outputs of this one.
 
         Trees like those here, but grown by "l2", on ½ ‖F' − F‖² by `fit`; those that are added to
-        it later are again like those here, at its rates.
+        it later are again like those here, at its rates (a `LinearSchedule` counts the trees of the
+        new one), and by "sgd".
 
         Args:
             X: features, (n, F), as the ensemble will see them.
@@ -344,6 +368,9 @@ class TreeEnsemble:
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> Self:
         """An ensemble from a file of `save`; `changes`: `backend` and `device`."""
+        cls(1, **changes)  # what is wrong with these is not the file's fault
+        if changes.get("backend", "torch") != "torch":
+            changes = {"device": "cpu"} | changes
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 state = dict(stored)
@@ -414,16 +441,14 @@ class TreeEnsemble:
                     f"{self.categorical}"
                 )
             self.params.weights(array.shape[1])
-            self.n_features = int(array.shape[1])
         codes = rows[:, self.categorical]
         if codes.size and (np.abs(codes).max() > _LARGEST_CODE or (codes != np.rint(codes)).any()):
             raise ValueError("categorical features must be integers up to 2^24; encode them")
         return rows
 
-    def _is_categorical(self) -> BoolArray:
-        mask = np.zeros(self.n_features or 0, np.bool_)
-        mask[list(self.categorical)] = True
-        return mask
+    def _is_categorical(self, n_features: int | None = None) -> BoolArray:
+        n = self.n_features if n_features is None else n_features
+        return np.isin(np.arange(n or 0), self.categorical)
 
     def _append(self, tree: Tree) -> None:
         if self.n_trees == len(self._features):

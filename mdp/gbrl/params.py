@@ -40,9 +40,9 @@ class TreeParams:
     feature_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        checks.integer(self.depth, "depth", minimum=1)
-        checks.integer(self.n_bins, "n_bins", minimum=1)
-        checks.integer(self.min_data_in_leaf, "min_data_in_leaf", minimum=0)
+        for name, least in (("depth", 1), ("n_bins", 1), ("min_data_in_leaf", 0)):
+            number = checks.integer(getattr(self, name), name, minimum=least)
+            object.__setattr__(self, name, number)
         for value, name, most in (
             (self.depth, "depth", _DEEPEST),
             (self.n_bins, "n_bins", _MOST_BINS),

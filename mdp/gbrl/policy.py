@@ -119,7 +119,7 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, logarithms of probabilities, and entropies, on the graph of F(s)."""
-        kept = None if self.kept is None else self.kept.take()
+        kept = None if self.kept is None else self.kept.take(obs)
         if kept is None:
             rows = self.encoder(obs)
             output = self.outputs(rows)
@@ -192,15 +192,25 @@ class TreeActorCriticPolicy(ActorCriticPolicy):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """From `state_dict`."""
         self.kept = None
-        self.ensembles = [
+        found = [
             TreeEnsemble.from_state(
                 {
-                    name: np.array(one) if isinstance(one, str) else one.numpy()
+                    name: np.array(one) if isinstance(one, str) else one.cpu().numpy()
                     for name, one in part.items()
-                }
+                },
+                backend=self.backend,
+                device=self.tree_device,
             )
             for part in state.values()
         ]
+        wanted = [(e.n_outputs, self.encoder.n_features) for e in self.ensembles]
+        given = [(e.n_outputs, e.n_features or self.encoder.n_features) for e in found]
+        if given != wanted:
+            raise ValueError(
+                f"trees must be those of such a policy, with outputs and features {wanted}, got "
+                f"{given}"
+            )
+        self.ensembles = found
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -246,13 +256,21 @@ class BoostingOptimizer(torch.optim.Optimizer):
             raise FloatingPointError(
                 f"the loss has no finite gradient at tree {self.policy.n_trees}, where outputs go "
                 f"up to {float(leaf.detach().abs().max()):.2g}: training diverged; lower policy_lr "
-                "and value_lr, or set policy_grad_clip and value_grad_clip"
+                "and value_lr, or set policy_grad_clip and value_grad_clip (or a batch has one "
+                "row, of which advantages cannot be normalised)"
             )
         rates = [float(group["lr"]) for group in self.param_groups]
         self.policy.append(rows, gradients, (rates[0], rates[1]))
         if self.adam is not None:
             self.adam.param_groups[0]["lr"] = rates[2]
             self.adam.step()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {
+            "policy": self.policy,
+            "adam": self.adam,
+            "evaluated": None,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Rates, and the state of Adam."""
@@ -271,7 +289,7 @@ class Outputs:
 
     def __init__(self, policy: TreeActorCriticPolicy, rows: Float32Array) -> None:
         self.parts = [ensemble.follow(rows) for ensemble in policy.ensembles]
-        self.chosen: Any = None
+        self.chosen: tuple[Any, Any] | None = None  # places, and the observations of these rows
 
     def put(self, places: IntArray, rows: Float32Array) -> None:
         """See `Followed.put`."""
@@ -282,12 +300,12 @@ class Outputs:
         """F of some rows, (n, D)."""
         return np.concatenate([part.values[chosen] for part in self.parts], axis=1)
 
-    def take(self) -> tuple[Float32Array, FloatArray] | None:
-        """The rows `chosen`, and their outputs, once."""
-        if self.chosen is None:
-            return None
+    def take(self, obs: Any) -> tuple[Float32Array, FloatArray] | None:
+        """The rows `chosen`, if these are the observations, and their outputs; once."""
         chosen, self.chosen = self.chosen, None
-        return self.parts[0].rows[chosen], self(chosen)
+        if chosen is None or chosen[1] is not obs:
+            return None
+        return self.parts[0].rows[chosen[0]], self(chosen[0])
 
     def update(self) -> None:
         """Add the trees that were appended since."""
@@ -311,7 +329,7 @@ class _Kept:
         policy = self.policy
         if policy.kept is None:
             policy.kept = Outputs(policy, policy.encoder(self.observations))  # type: ignore[attr-defined]
-        policy.kept.chosen = batch_inds
+        policy.kept.chosen = batch_inds, samples.observations
         return samples
 
 

@@ -125,7 +125,7 @@ def add_adam(
     moments: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Adam along the trees, each row with its own moments; see `ensemble.Adam`.
+    """Adam along the trees, each row with its own moments; see `ensemble`.
 
     Args:
         leaves: (n, T).

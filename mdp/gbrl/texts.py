@@ -19,7 +19,7 @@ class Texts(spaces.Discrete):
 
     def __init__(self, texts: Sequence[str], *, others: bool = False) -> None:
         self.texts = tuple(texts)
-        if not self.texts or len(set(self.texts)) < len(self.texts):
+        if isinstance(texts, str) or not self.texts or len(set(self.texts)) < len(self.texts):
             raise ValueError(f"texts must be some texts, each once, got {texts}")
         self.others = others  # whether texts that are not there have a number, the last
         super().__init__(len(self.texts) + others)

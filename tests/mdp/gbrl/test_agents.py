@@ -13,7 +13,14 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from fenchel.mdp.gbrl import A2C_GBRL, AWR_GBRL, PPO_GBRL, CategoricalMiniGrid, TreeParams
+from fenchel.mdp.gbrl import (
+    A2C_GBRL,
+    AWR_GBRL,
+    PPO_GBRL,
+    CategoricalMiniGrid,
+    LinearSchedule,
+    TreeParams,
+)
 
 ALGORITHMS: dict[str, Any] = {"PPO": PPO_GBRL, "A2C": A2C_GBRL, "AWR": AWR_GBRL}
 SMALL: dict[str, dict[str, Any]] = {
@@ -220,6 +227,14 @@ def test_bad_arguments_say_what_to_do() -> None:
             agent("PPO", env, **change)
     with pytest.raises(ValueError, match="norm_obs=False"):
         agent("PPO", VecNormalize(DummyVecEnv([lambda: env])))
+    with pytest.raises(ValueError, match="share of training that is left"):
+        agent("PPO", env, policy_lr=LinearSchedule(0.1, 0.01, 10))
+    with pytest.raises(ValueError, match='device must be "cpu"'):
+        agent("PPO", env, device="cuda")
+    with pytest.raises(ValueError, match="n_steps has no meaning"):
+        agent("AWR", env, n_steps=3)
+    with pytest.raises(ValueError, match="norm_obs=False"):
+        agent("PPO", env).set_env(VecNormalize(DummyVecEnv([lambda: env])))
     with pytest.raises(ValueError, match="beta"):
         agent("AWR", env, beta=0.0)
     with pytest.raises(ValueError, match="use_sde must be False"):

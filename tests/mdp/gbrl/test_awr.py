@@ -33,6 +33,14 @@ class Counter(gymnasium.Env[Any, Any]):
         return np.array([self.total], np.float32), reward, over and not self.cut, over, {}
 
 
+class Jumper(Counter):
+    """Each episode starts elsewhere."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.total += 700
+        return super().reset(seed=seed, options=options)
+
+
 def agent(env: Any, **more: Any) -> AWR_GBRL:
     small = {"train_freq": 40, "gradient_steps": 3, "batch_size": 32, "learning_starts": 10}
     return AWR_GBRL(env, **(small | {"seed": 0, "tree": TreeParams(3)} | more))
@@ -147,12 +155,13 @@ def test_gaussian_actions_are_kept_as_drawn() -> None:
     assert np.abs(kept[10:]).max() > 0.5
 
 
-def test_training_goes_on_from_files_as_without_them(tmp_path: Path) -> None:
-    """With the buffer and the environment as they were."""
+@pytest.mark.parametrize("space", [spaces.Discrete(2), spaces.Box(-1, 1, (1,))])
+def test_training_goes_on_from_files_as_without_them(space: Any, tmp_path: Path) -> None:
+    """With the buffer, the environment, and Adam of log σ as they were."""
 
     def trees(stop: bool) -> Any:
-        env = make_vec_env(lambda: Counter(spaces.Discrete(2), 7, True), 1, seed=0)
-        model = agent(env, learning_starts=0)
+        env = make_vec_env(lambda: Counter(space, 7, True), 1, seed=0)
+        model = agent(env, learning_starts=0, policy_lr=1e-4, normalize_advantage=True)
         model.learn(100)
         if stop:
             model.save(tmp_path / "model.zip")
@@ -171,6 +180,72 @@ def test_training_goes_on_from_files_as_without_them(tmp_path: Path) -> None:
     without, with_files = trees(stop=False), trees(stop=True)
     for name in ("features", "thresholds", "values"):
         np.testing.assert_array_equal(without[name], with_files[name])
+
+
+def targets_of(model: AWR_GBRL) -> Any:
+    """A, by the next observations that the buffer holds: an episode goes on where the next
+    observation is that of the next step."""
+    buffer, n = model.replay_buffer, model.replay_buffer.size()
+    time = (np.arange(n) + (buffer.pos if buffer.full else 0)) % n
+    V = lambda obs: model.policy.outputs(obs.astype(np.float32))[:, -1]  # noqa: E731
+    A = np.zeros((n, model.n_envs))
+    for e in range(model.n_envs):
+        later = 0.0
+        for k in range(n - 1, -1, -1):
+            t = time[k]
+            after = buffer.next_observations[t, e]
+            goes_on = k + 1 < n and np.array_equal(buffer.observations[time[k + 1], e], after)
+            ends = buffer.dones[t, e] and not buffer.timeouts[t, e]
+            future = 0.0 if ends else 0.99 * V(after[None])[0]
+            delta = buffer.rewards[t, e] + future - V(buffer.observations[t, e][None])[0]
+            later = delta + 0.99 * 0.95 * (later if goes_on else 0.0)
+            A[t, e] = later
+    return A
+
+
+def test_advantages_stop_where_training_begins_anew(tmp_path: Path) -> None:
+    env = make_vec_env(lambda: Jumper(spaces.Discrete(2), 7, False), 2, seed=0)
+    model = agent(env).learn(90)
+    model.learn(90)  # resets the environments
+    model.save(tmp_path / "model.zip")
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    model = AWR_GBRL.load(tmp_path / "model.zip", env=env)
+    model.load_replay_buffer(tmp_path / "buffer.pkl")
+    model.learn(90, reset_num_timesteps=False)
+    _, advantages, _ = model._targets(model._synchronised())
+    np.testing.assert_allclose(advantages.reshape(-1, 2), targets_of(model), atol=1e-4)
+
+
+def test_what_is_changed_from_outside_is_noticed() -> None:
+    env = make_vec_env(lambda: Counter(spaces.Discrete(2), 7, False), 2, seed=0)
+    model = agent(env).learn(90)
+    model.set_parameters(model.get_parameters())  # other trees
+    outputs = model._synchronised()
+    np.testing.assert_allclose(outputs(), model.policy.outputs(outputs.parts[0].rows), atol=1e-9)
+    for _ in range(5):  # demonstrations
+        obs = np.full((2, 1), 7.0)
+        model.replay_buffer.add(obs, obs + 1, np.zeros((2, 1)), np.ones(2), np.zeros(2), [{}, {}])
+    outputs = model._synchronised()
+    n = model.replay_buffer.size()
+    np.testing.assert_array_equal(
+        outputs.parts[0].rows[:, 0], model.replay_buffer.observations[:n].ravel()
+    )
+    model.replay_buffer.reset()
+    model.learn(90, reset_num_timesteps=False)
+
+
+def test_updates_are_counted_in_steps_of_all_environments(tmp_path: Path) -> None:
+    many, one = (
+        make_vec_env(lambda: Counter(spaces.Discrete(2), 7, False), n, seed=0) for n in (4, 1)
+    )
+    model = agent(many)
+    assert model.train_freq.frequency == 10
+    model.learn(80).save(tmp_path / "model.zip")
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    loaded = AWR_GBRL.load(tmp_path / "model.zip", env=one)
+    assert loaded.train_freq.frequency == 40
+    with pytest.raises(ValueError, match="buffer must be of 1 environments, got 4"):
+        loaded.load_replay_buffer(tmp_path / "buffer.pkl")
 
 
 @pytest.mark.slow

@@ -160,6 +160,46 @@ def test_the_same_calls_give_the_same_trees() -> None:
         np.testing.assert_array_equal(array, other.state()[name])
 
 
+def test_rows_that_are_followed_are_copies() -> None:
+    X, y = problem()
+    before = X.copy()
+    ensemble = boosted(n_trees=2)
+    ensemble.follow(X).put(np.array([0]), X[1:2])
+    np.testing.assert_array_equal(X, before)
+    assert len(y) == len(X)
+
+
+def test_a_bias_may_be_set() -> None:
+    ensemble = boosted(n_trees=2)
+    X, _ = problem(5)
+    before = ensemble.predict(X)
+    ensemble.bias = [1, 2]  # type: ignore[assignment]
+    np.testing.assert_allclose(ensemble.predict(X) - before, np.tile([1.0, 2.0], (5, 1)))
+    with pytest.raises(ValueError, match="bias must have shape"):
+        ensemble.bias = [1.0, 2.0, 3.0]  # type: ignore[assignment]
+
+
+def test_a_wrong_first_call_leaves_no_trace() -> None:
+    X, y = problem(20)
+    ensemble = TreeEnsemble(2, TreeParams(2))
+    with pytest.raises(ValueError, match="gradients must have shape"):
+        ensemble.step(X.T, y)
+    ensemble.predict(X[:, :2])
+    ensemble.step(X, y)
+
+
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    X, y = problem(20)
+    params = TreeParams(np.int64(2))  # type: ignore[arg-type]
+    rate = LinearSchedule(np.float32(0.1), 0.01, np.int64(5))  # type: ignore[arg-type]
+    ensemble = TreeEnsemble(2, params, learning_rate=rate)
+    ensemble.step(X, y)
+    ensemble.save(tmp_path / "trees.npz")
+    assert TreeEnsemble.load(tmp_path / "trees.npz").params == params
+    with pytest.raises(ValueError, match="backend must be one of"):
+        TreeEnsemble.load(tmp_path / "trees.npz", backend="gpu")
+
+
 # rates, Adam, control variates
 
 
@@ -303,6 +343,7 @@ def test_bad_input_says_what_to_do() -> None:
         (X[:, 0], y, "X must have shape"),
         (X, y[:, :1], "gradients must have shape"),
         (X[:0], y[:0], "at least one row"),
+        (X, 1e39 * y, "finite in float32"),
     ):
         with pytest.raises(ValueError, match=words):
             ensemble.step(rows, gradients)
@@ -318,6 +359,7 @@ def test_bad_input_says_what_to_do() -> None:
         ({"n_outputs": 2, "learning_rate": [0.1]}, "learning_rate must have shape"),
         ({"n_outputs": 2, "learning_rate": [LinearSchedule(1, 1, 1)] * 3}, "learning_rate must be"),
         ({"n_outputs": 2, "device": "cuda"}, "device must be .cpu. for numba"),
+        ({"n_outputs": 2, "learning_rate": -0.1}, "learning_rate must be at least 0"),
         ({"n_outputs": 2, "optimizer": "rmsprop"}, "optimizer must be one of"),
         ({"n_outputs": 2, "bias": [np.nan, 0.0]}, "bias must be finite"),
         ({"n_outputs": 2, "backend": "cuda"}, "backend must be one of"),

@@ -151,7 +151,7 @@ def test_levels_without_a_test_go_left(growth: Any, precision: Any, tmp_path: Pa
 @every_precision
 def test_without_trees_the_bias_is_all(precision: Any, tmp_path: Path) -> None:
     ensemble = TreeEnsemble(2, bias=[1.5, -2.25])
-    ensemble.predict(np.zeros((1, 3)))
+    ensemble.n_features = 3
     to_c(ensemble, tmp_path / "model.h", precision=precision)
     out = compiled(tmp_path / "model.h", np.ones((4, 3)), 2)
     np.testing.assert_array_equal(out, np.tile([1.5, -2.25], (4, 1)))

@@ -1,16 +1,20 @@
 """What users of stable-baselines3 expect of training: callbacks, files, processes, texts."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from fenchel.mdp.gbrl import (
@@ -80,6 +84,47 @@ def test_checkpoints_hold_the_trees_that_there_were(tmp_path: Path) -> None:
     assert loaded.policy.n_trees > k
 
 
+def test_models_may_be_copied_and_pickled_and_go_on() -> None:
+    model = agent("PPO", make_vec_env("Pendulum-v1", 2, seed=0)).learn(64)
+    evaluate_policy(model, make_vec_env("Pendulum-v1", 1, seed=1), 1)  # lets go of the last batch
+    twin = copy.deepcopy(model)
+    k = model.policy.n_trees
+    twin.learn(64, reset_num_timesteps=False)
+    assert twin.policy.n_trees > k == model.policy.n_trees
+    policy = cloudpickle.loads(cloudpickle.dumps(model.policy))
+    assert policy.optimizer.policy is policy
+    assert policy.optimizer.adam.state_dict()["state"]
+
+
+def test_rates_are_given_anew_when_a_model_is_loaded(tmp_path: Path) -> None:
+    env = make_vec_env("CartPole-v1", 2, seed=0)
+    agent("PPO", env).learn(64).save(tmp_path / "model.zip")
+    loaded = PPO_GBRL.load(tmp_path / "model.zip", env=env, policy_lr=1e-3, value_lr=1e-4)
+    loaded.learn(64)
+    np.testing.assert_allclose(
+        loaded.policy.ensembles[0].state()["rates"][-1], [1e-3, 1e-3, 1e-4], rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="tree must be that of the model"):
+        PPO_GBRL.load(tmp_path / "model.zip", tree=TreeParams(2))
+
+
+def test_trees_of_another_policy_are_refused() -> None:
+    shared, separate = (
+        agent("PPO", make_vec_env("CartPole-v1", 2, seed=0), shared=shared).learn(64)
+        for shared in (True, False)
+    )
+    with pytest.raises(ValueError, match="trees must be those of such a policy"):
+        shared.set_parameters(separate.get_parameters())
+
+
+def test_the_backend_is_the_policys_whatever_is_loaded() -> None:
+    env = make_vec_env("CartPole-v1", 2, seed=0)
+    made = agent("PPO", env, backend="torch").learn(64)
+    model = agent("PPO", env)
+    model.set_parameters(made.get_parameters())
+    assert model.policy.ensembles[0].backend == "numba"
+
+
 # the ecosystem
 
 
@@ -140,7 +185,9 @@ def test_distillation_is_for_rollouts() -> None:
     with pytest.raises(ValueError, match="must be PPO_GBRL or A2C_GBRL"):
         AWR_GBRL("CartPole-v1").learn(10, callback=Distillation())
     with pytest.raises(ValueError, match="n_trees must be less"):
-        Distillation(max_trees=10, n_trees=10)
+        agent("PPO", "CartPole-v1").learn(10, callback=Distillation(max_trees=10, n_trees=10))
+    with pytest.raises(ValueError, match="must be PPO_GBRL"):
+        PPO("MlpPolicy", "CartPole-v1").learn(10, callback=Distillation())
 
 
 # texts
@@ -195,6 +242,11 @@ def test_texts_are_understood(alone: bool, tmp_path: Path) -> None:
         )
 
 
+def test_observations_that_are_no_numbers_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match="texts by TextAsCategory"):
+        PPO_GBRL(Spoken(True))
+
+
 def test_unknown_texts_are_refused_or_one_more_category() -> None:
     env = TextAsCategory(Spoken(True, ("down",)), ["left", "right"])
     with pytest.raises(ValueError, match="'down'"):
@@ -208,6 +260,7 @@ def test_tables_that_are_none_are_refused() -> None:
     for texts, words in (
         (["left", "left"], "each once"),
         ([], "some texts"),
+        ("left", "some texts"),
         ({"said": ["left"]}, "must be a list for Text"),
     ):
         with pytest.raises(ValueError, match=words):
