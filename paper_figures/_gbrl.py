@@ -11,7 +11,7 @@ import pandas as pd
 
 from fenchel.core.checks import FloatArray
 from fenchel.experiments import Outcome, Verdict, at_least
-from fenchel.paper_figures._statistics import interval
+from fenchel.paper_figures._statistics import difference
 
 TREES, NETWORKS, UNIFORM = "trees", "networks", "uniform"
 PAPER = "Fuhrer, Tessler, Dalal 2025"
@@ -289,14 +289,6 @@ def draw_curves(ax: Any, tables: Sequence[pd.DataFrame], label: str, **style: An
     ax.plot(step, rewards.mean(axis=0), label=label, **style)
     color = ax.lines[-1].get_color()
     ax.fill_between(step, rewards.min(axis=0), rewards.max(axis=0), color=color, alpha=0.2, lw=0)
-
-
-def difference(first: FloatArray, second: FloatArray) -> tuple[float, float, float]:
-    """Mean of first less second over seeds, which they share, with its 95 % interval."""
-    if len(first) == 1:
-        gap = float(first[0] - second[0])
-        return gap, -np.inf, np.inf
-    return interval(first - second)
 
 
 def better(first: FloatArray, second: FloatArray, detail: str) -> Outcome:

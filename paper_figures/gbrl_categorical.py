@@ -25,12 +25,12 @@ from fenchel.paper_figures._gbrl import (
     Training,
     at_budget,
     better,
-    difference,
     draw_curves,
     not_run,
     run,
     scores,
 )
+from fenchel.paper_figures._statistics import difference
 
 EMPTY, DOOR_KEY, FETCH = (
     f"MiniGrid-{name}-v0" for name in ("Empty-Random-5x5", "DoorKey-5x5", "Fetch-5x5-N2")

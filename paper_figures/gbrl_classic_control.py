@@ -35,12 +35,12 @@ from fenchel.paper_figures._gbrl import (
     Training,
     at_budget,
     better,
-    difference,
     draw_curves,
     not_run,
     run,
     scores,
 )
+from fenchel.paper_figures._statistics import difference
 
 CART, CAR, PENDULUM, ACROBOT = "CartPole-v1", "MountainCar-v0", "Pendulum-v1", "Acrobot-v1"
 ALGORITHMS = ("PPO", "A2C", "AWR")

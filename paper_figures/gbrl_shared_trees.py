@@ -32,12 +32,12 @@ from fenchel.paper_figures._gbrl import (
     TREES,
     Training,
     at_budget,
-    difference,
     draw_curves,
     make_agent,
     scores,
     train,
 )
+from fenchel.paper_figures._statistics import difference
 from fenchel.paper_figures.gbrl_categorical import DOOR_KEY, EMPTY, FETCH, short
 
 PAPER_STEPS = 10_000_000
