@@ -32,14 +32,19 @@ def versions() -> dict[str, str]:
 def checkout() -> dict[str, Any]:
     """Commit of the checkout that fenchel runs from, and whether files differ from it.
 
-    Both are None where fenchel does not run from a checkout, or git cannot say.
+    The gallery does not count: its pictures are made by runs, not the other way round. Both are None where fenchel does not run from a checkout, or git cannot say.
     """
     root = Path(__file__).parents[1]
     commit = _git(root, "rev-parse", "--verify", "HEAD") if (root / ".git").exists() else None
     if not commit:
         return {"commit": None, "dirty": None}
-    changes = _git(root, "status", "--porcelain")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    return {"commit": commit, "dirty": is_dirty(root)}
+
+
+def is_dirty(root: Path) -> bool | None:
+    """Whether files of a checkout differ from its commit; None: git cannot say."""
+    changes = _git(root, "status", "--porcelain", "--", ".", ":!paper_figures/gallery")
+    return None if changes is None else bool(changes)
 
 
 def code_of(run: Callable[..., object]) -> str:
