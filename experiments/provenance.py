@@ -32,7 +32,8 @@ def versions() -> dict[str, str]:
 def checkout() -> dict[str, Any]:
     """Commit of the checkout that fenchel runs from, and whether files differ from it.
 
-    The gallery does not count: its pictures are made by runs, not the other way round. Both are None where fenchel does not run from a checkout, or git cannot say.
+    The gallery does not count: its pictures are made by runs, not the other way round. Both are
+    None where fenchel does not run from a checkout, or git cannot say.
     """
     root = Path(__file__).parents[1]
     commit = _git(root, "rev-parse", "--verify", "HEAD") if (root / ".git").exists() else None
