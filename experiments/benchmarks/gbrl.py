@@ -33,6 +33,7 @@ GROWTH = (  # n, F, D, depth
     (2048, 128, 2, 4), (2048, 128, 8, 4), (16_384, 16, 2, 4), (16_384, 16, 2, 6),
 )  # fmt: skip
 PREDICTION = ((1000, 16), (5000, 16), (1000, 512), (5000, 512), (5000, 2048))  # trees, n
+FRESH = 1000  # iterations
 TASKS = {  # steps, environments, n_steps, batch, epochs, γ, λ, rates; then those of networks
     "CartPole-v1": (
         (51_200, 8, 128, 64, 1, 0.98, 0.8, 0.029, 0.015),
@@ -322,13 +323,15 @@ def main() -> None:
             row = [_digits(own[0]), _digits(peer[0] if peer else None), _digits(ratio)]
             table.add_row(*(f"{number}" for number in size), *row)
         console.print(table)
-    table = _table("A tree on a fresh batch, milliseconds", ("library", "time", "over fenchel"))
-    own = alone("our_fresh", 1000)
+    title = f"A tree on a fresh batch, milliseconds, mean of {FRESH}"
+    table = _table(title, ("library", "time", "over fenchel"))
+    times = {name: alone(f"{name}_fresh", FRESH) for name in ("our", "gbrl", "catboost", "xgboost")}
+    own = times["our"]
     assert own is not None
-    for library in ("our", "gbrl", "catboost", "xgboost"):
-        if (found := alone(f"{library}_fresh", 1000 if library == "our" else 300)) is not None:
-            name = "fenchel" if library == "our" else library
-            table.add_row(name, _digits(found[0]), _digits(found[0] / own[0]))
+    for name, found in times.items():
+        if found is not None:
+            library = "fenchel" if name == "our" else name
+            table.add_row(library, _digits(found[0]), _digits(found[0] / own[0]))
     console.print(table)
     table = _table("PPO on CartPole, steps a CPU second", ("trees", "steps"))
     if (found := alone("throughput", 16_000)) is not None:
