@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fenchel.core.checks import FloatArray
-from fenchel.experiments import Outcome, Verdict, at_least
-from fenchel.paper_figures._statistics import difference
+from fenchel.experiments import Claim, Outcome, Results, Verdict, at_least
+from fenchel.paper_figures._statistics import interval
 
 TREES, NETWORKS, UNIFORM = "trees", "networks", "uniform"
 PAPER = "Fuhrer, Tessler, Dalal 2025"
@@ -292,8 +292,8 @@ def draw_curves(ax: Any, tables: Sequence[pd.DataFrame], label: str, **style: An
 
 
 def better(first: FloatArray, second: FloatArray, detail: str) -> Outcome:
-    """Claims that the first scores are at least the second."""
-    return at_least(*difference(first, second), 0.0, detail)
+    """Claims that the first scores are at least the second, of the same seeds."""
+    return at_least(*interval(first - second), 0.0, detail)
 
 
 def at_budget(outcome: Outcome, n_steps: int, paper_steps: int) -> Outcome:
@@ -301,10 +301,34 @@ def at_budget(outcome: Outcome, n_steps: int, paper_steps: int) -> Outcome:
     if n_steps >= paper_steps:
         return outcome
     here = f"{n_steps / 1000:g}k of {paper_steps / 1000:g}k steps"
-    detail = f"{outcome.detail}; inconclusive at this budget, {here}"
-    return replace(outcome, verdict=Verdict.INCONCLUSIVE, detail=detail)
+    return unsettled(outcome, f"inconclusive at this budget, {here}")
 
 
-def not_run() -> Outcome:
-    """Of what a preset leaves out."""
-    return Outcome(0.0, -np.inf, np.inf, Verdict.INCONCLUSIVE, "not run at this budget")
+def unsettled(outcome: Outcome, why: str) -> Outcome:
+    """What was measured, which settles nothing."""
+    return replace(outcome, verdict=Verdict.INCONCLUSIVE, detail=f"{outcome.detail}; {why}")
+
+
+def not_run(why: str = "not run at this budget") -> Outcome:
+    """Of what was left out."""
+    return Outcome(0.0, -np.inf, np.inf, Verdict.INCONCLUSIVE, why)
+
+
+def of(data: Results[Any, Training], task: str, algorithm: str, model: str) -> list[pd.DataFrame]:
+    """Tables of the seeds, of settings that are the paper's."""
+    return data[Training(task, algorithm, model, data.settings.n_steps, {})]
+
+
+def as_good_as_networks(
+    task: str, paper_steps: int, where: str, statement: str
+) -> Claim[Results[Any, Training]]:
+    """PPO with trees has at least the score of networks on a task."""
+
+    def check(data: Results[Any, Training]) -> Outcome:
+        if task not in data.settings.tasks:
+            return not_run()
+        trees, networks = (scores(of(data, task, "PPO", model)) for model in (TREES, NETWORKS))
+        outcome = better(trees, networks, "return of trees less that of networks")
+        return at_budget(outcome, data.settings.n_steps, paper_steps)
+
+    return Claim(f"{PAPER}, {where}", statement, check)

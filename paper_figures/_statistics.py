@@ -6,18 +6,10 @@ from scipy import stats
 
 
 def interval(values: npt.ArrayLike) -> tuple[float, float, float]:
-    """Mean of independent values (n,), n >= 2, with its 95 % interval (Student)."""
+    """Mean of independent values (n,), with its 95 % interval (Student): of one value, all."""
     each = np.asarray(values, dtype=float)
     mean, n = float(each.mean()), len(each)
+    if n == 1:
+        return mean, -np.inf, np.inf
     half = float(stats.t.ppf(0.975, n - 1) * each.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half
-
-
-def difference(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Mean of first less second over seeds, which they share, with its 95 % interval."""
-    if len(first) == 1:
-        gap = float(first[0] - second[0])
-        return gap, -np.inf, np.inf
-    return interval(first - second)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from fenchel.experiments import (
@@ -33,14 +32,15 @@ from fenchel.paper_figures._gbrl import (
     TREES,
     UNIFORM,
     Training,
+    as_good_as_networks,
     at_budget,
-    better,
     draw_curves,
     not_run,
+    of,
     run,
     scores,
 )
-from fenchel.paper_figures._statistics import difference
+from fenchel.paper_figures._statistics import interval
 
 CART, CAR, PENDULUM, ACROBOT = "CartPole-v1", "MountainCar-v0", "Pendulum-v1", "Acrobot-v1"
 ALGORITHMS = ("PPO", "A2C", "AWR")
@@ -80,11 +80,6 @@ def cells(settings: Settings) -> list[Training]:
     ]
 
 
-def of(data: Data, task: str, algorithm: str, model: str) -> list:  # type: ignore[type-arg]
-    """Tables of the seeds."""
-    return data[Training(task, algorithm, model, data.settings.n_steps, {})]
-
-
 def draw(data: Data) -> Drawing:
     tasks = data.settings.tasks
     rows = -(-len(tasks) // 2)
@@ -108,7 +103,7 @@ def draw(data: Data) -> Drawing:
 def learns(data: Data) -> Outcome:
     """The least gain of the three over the uniform policy."""
     level = scores(of(data, CART, "none", UNIFORM))
-    gains = {a: difference(scores(of(data, CART, a, TREES)), level) for a in ALGORITHMS}
+    gains = {a: interval(scores(of(data, CART, a, TREES)) - level) for a in ALGORITHMS}
     name = min(gains, key=lambda a: gains[a][1])
     return at_least(*gains[name], 0.0, f"{name}, return less that of the uniform policy")
 
@@ -121,7 +116,7 @@ def level_of_the_paper(task: str) -> Claim[Data]:
         if task not in data.settings.tasks:
             return not_run()
         found = scores(of(data, task, "PPO", TREES))
-        mean, low, high = difference(found, np.zeros_like(found))
+        mean, low, high = interval(found)
         slack = max(0.1 * abs(goal), 5.0)
         outcome = at_least(mean, low, high, goal - slack, f"return, {goal} less 10 %")
         return at_budget(outcome, data.settings.n_steps, PAPER_STEPS)
@@ -129,24 +124,11 @@ def level_of_the_paper(task: str) -> Claim[Data]:
     return Claim(f"{PAPER}, Table 3", f"{task}: PPO with trees has {goal:g}", check)
 
 
-def as_good_as_networks(task: str) -> Claim[Data]:
-    """As in the table's row."""
-
-    def check(data: Data) -> Outcome:
-        if task not in data.settings.tasks:
-            return not_run()
-        trees, networks = (scores(of(data, task, "PPO", model)) for model in (TREES, NETWORKS))
-        outcome = better(trees, networks, "return of trees less that of networks")
-        return at_budget(outcome, data.settings.n_steps, PAPER_STEPS)
-
-    return Claim(f"{PAPER}, Table 3", f"{task}: PPO, trees are as good as networks", check)
-
-
 def pendulum_is_lost(data: Data) -> Outcome:
     if PENDULUM not in data.settings.tasks:
         return not_run()
     found = scores(of(data, PENDULUM, "AWR", TREES))
-    mean, low, high = difference(found, np.zeros_like(found))
+    mean, low, high = interval(found)
     outcome = within(mean, low, high, -2000.0, -1000.0, "return; that of no agent is above 0")
     return at_budget(outcome, data.settings.n_steps, PAPER_STEPS)
 
@@ -188,7 +170,12 @@ FIGURE = Figure(
     claims=[
         Claim(PAPER, "PPO, A2C and AWR with trees learn CartPole", learns),
         *(level_of_the_paper(task) for task in (CART, ACROBOT, CAR, PENDULUM)),
-        *(as_good_as_networks(task) for task in (CART, CAR, PENDULUM)),
+        *(
+            as_good_as_networks(
+                task, PAPER_STEPS, "Table 3", f"{task}: PPO, trees are as good as networks"
+            )
+            for task in (CART, CAR, PENDULUM)
+        ),
         Claim(f"{PAPER}, Table 3", "AWR with trees does not learn Pendulum", pendulum_is_lost),
     ],
     notes=notes,

@@ -13,7 +13,7 @@ Claims:  Figures 6 and 9: trees lose less than networks. Both presuppose agents 
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from fenchel.core.checks import FloatArray
-from fenchel.experiments import Claim, Experiment, Figure, Outcome, Results, Verdict, main
+from fenchel.experiments import Claim, Experiment, Figure, Outcome, Results, main
 from fenchel.paper_figures._gbrl import (
     COLOURS,
     NETWORKS,
@@ -34,6 +34,7 @@ from fenchel.paper_figures._gbrl import (
     better,
     make_agent,
     not_run,
+    unsettled,
 )
 
 CART, ROOM = "CartPole-v1", "MiniGrid-SpuriousFetch"
@@ -168,8 +169,7 @@ def if_trained(outcome: Outcome, task: str, *found: FloatArray) -> Outcome:
     least = min(one[:, 0].mean() for one in found)
     if least >= TRAINED[task]:
         return outcome
-    detail = f"{outcome.detail}; inconclusive at this budget: an agent has {least:.3g} in training"
-    return replace(outcome, verdict=Verdict.INCONCLUSIVE, detail=detail)
+    return unsettled(outcome, f"inconclusive at this budget: an agent has {least:.3g} in training")
 
 
 def keeps_more(algorithm: str) -> Claim[Data]:

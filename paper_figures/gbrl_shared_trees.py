@@ -37,7 +37,7 @@ from fenchel.paper_figures._gbrl import (
     scores,
     train,
 )
-from fenchel.paper_figures._statistics import difference
+from fenchel.paper_figures._statistics import interval
 from fenchel.paper_figures.gbrl_categorical import DOOR_KEY, EMPTY, FETCH, short
 
 PAPER_STEPS = 10_000_000
@@ -111,7 +111,7 @@ def draw(data: Data) -> Drawing:
 
 def same_score(data: Data) -> Outcome:
     """The task with the largest difference."""
-    gaps = [difference(of(data, t, True), of(data, t, False)) for t in data.settings.tasks]
+    gaps = [interval(of(data, t, True) - of(data, t, False)) for t in data.settings.tasks]
     worst = max(gaps, key=lambda gap: abs(gap[0]))
     outcome = within(*worst, -SAME, SAME, "return, shared less separate, at most")
     return at_budget(outcome, data.settings.n_steps, PAPER_STEPS)
@@ -124,7 +124,7 @@ def half_the_memory(data: Data) -> Outcome:
 
 def twice_the_throughput(data: Data) -> Outcome:
     values = ratios(data, "seconds", shared_first=False)
-    mean, low, high = difference(values, np.zeros_like(values))
+    mean, low, high = interval(values)
     return at_least(mean, low, high, TWICE, "steps a CPU second of training, shared/separate")
 
 

@@ -12,7 +12,7 @@ Claims:  Table 1: GBRL goes on from fresh batches faster than CatBoost and XGBoo
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,12 +26,11 @@ from fenchel.experiments import (
     Figure,
     Outcome,
     Results,
-    Verdict,
     at_least,
     main,
 )
 from fenchel.experiments.benchmarks.gbrl import alone
-from fenchel.paper_figures._gbrl import PAPER
+from fenchel.paper_figures._gbrl import PAPER, not_run, unsettled
 
 FRESH = {"fenchel": "our", "gbrl": "gbrl", "CatBoost": "catboost", "XGBoost": "xgboost"}
 TABLE_1 = {"gbrl": 5.47, "CatBoost": 36.17, "XGBoost": 67.11}  # milliseconds an iteration
@@ -122,8 +121,7 @@ def draw(data: Data) -> Drawing:
 
 
 def missing(library: str) -> Outcome:
-    detail = f"{library} is not installed: pip install {library.lower()}"
-    return Outcome(0.0, -np.inf, np.inf, Verdict.INCONCLUSIVE, detail)
+    return not_run(f"{library} is not installed: pip install {library.lower()}")
 
 
 def faster_than(library: str) -> Claim[Data]:
@@ -161,7 +159,7 @@ def stays_fast(data: Data) -> Outcome:
     outcome = at_least(float(last.mean()), last.min(), last.max(), FLOOR, detail)
     if data.settings.n_trees >= ALL_TREES:
         return outcome
-    return replace(outcome, verdict=Verdict.INCONCLUSIVE, detail=f"{detail}, of {ALL_TREES:,}")
+    return unsettled(outcome, f"of {ALL_TREES:,}")
 
 
 def notes(data: Data) -> list[str]:

@@ -49,7 +49,7 @@ from fenchel.mdp.snapshot import (
     collect_snapshots,
 )
 from fenchel.mdp.snapshot.worlds import SparseWorld, chain, four_rooms, optimal_values
-from fenchel.paper_figures._statistics import difference
+from fenchel.paper_figures._statistics import interval
 
 CHAIN, ROOMS = "chain", "four rooms"
 WORLDS: dict[str, Callable[[], SparseWorld]] = {CHAIN: chain, ROOMS: four_rooms}
@@ -189,7 +189,7 @@ def draw(data: Data) -> Drawing:
             steps = learned(tables) / 1000
             around = place + np.linspace(-0.25, 0.25, len(steps))
             row[1].plot(steps, around, "o", ms=4, color=color, alpha=0.35, mew=0)
-            middle, low, high = difference(steps, np.zeros_like(steps))
+            middle, low, high = interval(steps)
             bar = np.clip([[middle - low], [high - middle]], 0, step.max())
             row[1].errorbar(middle, place, xerr=bar, fmt="o", ms=6, color=color, mec="k", capsize=3)
         row[0].set(ylabel="return over the best", title=f"{world}: greedy policy")
@@ -209,14 +209,14 @@ def fewer(
     def check(data: Data) -> Outcome:
         first, second = measure(data[world, than]), measure(data[world, variant])
         detail = f"steps, {than} {first.mean():,.0f} less {second.mean():,.0f}"
-        return at_least(*difference(first, second), 1.0, detail)
+        return at_least(*interval(first - second), 1.0, detail)
 
     return check
 
 
 def same(world: str) -> Callable[[Data], Outcome]:
     def check(data: Data) -> Outcome:
-        gap = difference(learned(data[world, STARTS]), learned(data[world, BASE]))
+        gap = interval(learned(data[world, STARTS]) - learned(data[world, BASE]))
         return within(*gap, -1.0, 1.0, "difference in steps")
 
     return check
@@ -225,7 +225,7 @@ def same(world: str) -> Callable[[Data], Outcome]:
 def optimal(world: str) -> Callable[[Data], Outcome]:
     def check(data: Data) -> Outcome:
         last = np.array([table["return"].iloc[-1] for table in data[world, S3RL]])
-        return at_least(*difference(last, np.zeros_like(last)), 0.99, "return over the best, S3RL")
+        return at_least(*interval(last), 0.99, "return over the best, S3RL")
 
     return check
 
