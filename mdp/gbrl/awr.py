@@ -269,7 +269,8 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
         """Actions, A and R of the rows of the buffer, by place."""
         buffer, n, E = self.replay_buffer, self.replay_buffer.size(), self.n_envs
         time = (np.arange(n) + (buffer.pos if buffer.full else 0)) % n
-        values = outputs()[:, -1].reshape(n, E)[time]
+        by_place = outputs()[:, -1].reshape(n, E)  # V
+        values = by_place[time]
         done = buffer.dones[:n][time].astype(np.float64)
         cut = done * buffer.timeouts[:n][time]
         next_values = np.concatenate([values[1:], values[-1:]])
@@ -288,7 +289,7 @@ class AWR_GBRL(Boosted, OffPolicyAlgorithm):  # noqa: N801
             self.gamma,
             self.gae_lambda,
         )
-        returns = advantages + outputs()[:, -1].reshape(n, E)
+        returns = advantages + by_place
         actions = torch.as_tensor(_flat(buffer.actions[:n], 2), dtype=torch.float32)
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.long().flatten()

@@ -213,10 +213,7 @@ class TreeEnsemble:
         first, last, _ = slice(start, stop).indices(self.n_trees)
         if self.optimizer == "adam" and first:
             raise ValueError(f'start must be 0 for "adam", got {start}')
-        out = np.tile(self.bias, (len(rows), 1))
-        moments = np.zeros((2, *out.shape)) if self.optimizer == "adam" else None
-        self._add(rows, out, moments, first, last)
-        return out
+        return self._fresh(rows, first, last)[0]
 
     def follow(self, X: Any) -> Followed:
         """Outputs of rows (n, F) that are kept while trees are added."""
@@ -225,6 +222,15 @@ class TreeEnsemble:
     def leaves(self, X: Any) -> IntArray:
         """The leaf of each row in each tree, (n, trees), numbered as in `Tree`."""
         return self._leaves(self._rows(X), 0, self.n_trees)
+
+    def _fresh(
+        self, rows: Float32Array, start: int, stop: int
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Outputs of trees, and the moments of Adam, as `_add` goes on with them."""
+        out = np.tile(self.bias, (len(rows), 1))
+        moments = np.zeros((2, *out.shape)) if self.optimizer == "adam" else None
+        self._add(rows, out, moments, start, stop)
+        return out, moments
 
     def _add(
         self, rows: Float32Array, out: FloatArray, moments: FloatArray | None, start: int, stop: int
@@ -494,8 +500,8 @@ class Followed:
     """
 
     def __init__(self, ensemble: TreeEnsemble, rows: Float32Array) -> None:
-        self.ensemble, self.n_trees = ensemble, ensemble.n_trees
-        self.rows, self.values, self._moments = self._fresh(rows)
+        self.ensemble, self.rows, self.n_trees = ensemble, rows, ensemble.n_trees
+        self.values, self._moments = ensemble._fresh(rows, 0, self.n_trees)
 
     def update(self) -> None:
         """Add the trees that were appended since."""
@@ -505,7 +511,8 @@ class Followed:
     def put(self, places: IntArray, X: Any) -> None:
         """Rows X, (k, F), at places, (k,), which may go on where the others end."""
         self.update()
-        rows, values, moments = self._fresh(self.ensemble._rows(X))
+        rows = self.ensemble._rows(X)
+        values, moments = self.ensemble._fresh(rows, 0, self.n_trees)
         more = int(np.max(places, initial=-1)) + 1 - len(self.rows)
         if more > 0:
             self.rows = np.concatenate([self.rows, np.zeros((more, rows.shape[1]), np.float32)])
@@ -516,13 +523,6 @@ class Followed:
         self.rows[places], self.values[places] = rows, values
         if self._moments is not None:
             self._moments[:, places] = moments
-
-    def _fresh(self, rows: Float32Array) -> tuple[Float32Array, FloatArray, FloatArray | None]:
-        """Rows, their outputs of all trees, and the moments of Adam."""
-        values = np.tile(self.ensemble.bias, (len(rows), 1))
-        moments = np.zeros((2, *values.shape)) if self.ensemble.optimizer == "adam" else None
-        self.ensemble._add(rows, values, moments, 0, self.n_trees)
-        return rows, values, moments
 
 
 _STORED = ("features", "thresholds", "values", "counts", "rates")
