@@ -70,7 +70,8 @@ class S3RL:
         model: of stable-baselines3, with environments in this process (DummyVecEnv); these are
             wrapped, inside of what counts the student's steps.
         teacher: a bank, or a model or function of the observation, from which ten episodes are
-            collected in an environment like the model's.
+            collected in the first environment of the model, which must be reset thereafter, as a
+            `learn` that begins anew does.
         n_steps: T_snap, after which episodes start as usual.
         truncate: L, steps of an episode from a snapshot ("STT"); None: up to the TimeLimit.
         n_clusters: C, levels of value ("SC"); None: snapshots are drawn uniformly.
@@ -99,7 +100,7 @@ class S3RL:
                 f"model must have its environments in this process, got {type(vec_env).__name__}; "
                 "wrap each by SnapshotReset where it is made, and learn with SwitchOff"
             )
-        places = [_place(vec_env.unwrapped, i) for i in range(vec_env.num_envs)]
+        places = [_place(env) for env in vec_env.unwrapped.envs]
         if isinstance(teacher, SnapshotBank):
             self.bank = teacher
         else:
@@ -110,12 +111,12 @@ class S3RL:
                 if n_clusters is None
                 else ClusterSampler(self.bank, n_clusters)
             )
-        for (holder, name, index), env in places:
+        for i, (outside, env) in enumerate(places):
             wrapped = SnapshotReset(env, sampler, truncate=truncate, active=n_steps > 0)
-            if index is None:
-                setattr(holder, name, wrapped)
+            if outside is None:
+                vec_env.unwrapped.envs[i] = wrapped
             else:
-                getattr(holder, name)[index] = wrapped
+                outside.env = wrapped
         self.model, self.switch = model, SwitchOff(n_steps)
         if model.seed is not None:
             vec_env.seed(model.seed)  # the next reset seeds the draws
@@ -129,16 +130,15 @@ class S3RL:
         return self.model
 
 
-def _place(vec_env: DummyVecEnv, index: int) -> tuple[tuple[Any, str, int | None], Any]:
-    """Where the outermost environment of which snapshots can be taken is held, and it itself."""
-    holder: tuple[Any, str, int | None] = (vec_env, "envs", index)
-    env: Any = vec_env.envs[index]
+def _place(env: Any) -> tuple[Any, Any]:
+    """The outermost environment of which snapshots can be taken, after what is just outside it."""
+    outside = None
     while True:
         try:
             access(env)
         except UnsupportedEnv:
             if not isinstance(env, gymnasium.Wrapper):
                 raise
-            holder, env = (env, "env", None), env.env
+            outside, env = env, env.env
         else:
-            return holder, env
+            return outside, env

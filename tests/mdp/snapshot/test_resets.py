@@ -371,10 +371,12 @@ def test_two_lines_change_a_script() -> None:
 
     env = make_vec_env(make, 2, seed=0, vec_env_cls=SubprocVecEnv)
     callback = SwitchOff(100)
-    sb3.PPO("MlpPolicy", env, n_steps=32, batch_size=32, seed=0).learn(300, callback=callback)
+    model = sb3.PPO("MlpPolicy", env, n_steps=32, batch_size=32, seed=0)
+    model.learn(300, callback=callback, log_interval=1000)
     assert callback.switched_at == 100
     stats = env.env_method("stats")
     assert all(one["snapshot_steps"] == 60 for one in stats)
+    assert model.logger.name_to_value["snapshot/snapshot_steps"] == 120
     plain = sb3.PPO("MlpPolicy", make_vec_env("Pendulum-v1", 2, vec_env_cls=SubprocVecEnv))
     with pytest.raises(ValueError, match="in this process"):
         S3RL(plain, bank_of("Pendulum-v1"))

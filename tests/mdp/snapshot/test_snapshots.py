@@ -94,7 +94,7 @@ def test_what_follows_is_the_same_bit_by_bit(task: str) -> None:
         restore(env, snapshot)  # again, and in the same instance
         assert list(course(env, actions)) == expected
         tried += 1
-    assert tried >= 1
+    assert tried >= (1 if task == "Blackjack-v1" else 2)
 
 
 @pytest.mark.parametrize("task", ["Hopper-v5", "CartPole-v1", "Taxi-v4", "Blackjack-v1"])
