@@ -22,11 +22,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from ...mdp.gbrl import TreeEnsemble, TreeParams
+from ._tables import digits, numbers
 
 GROWTH = (  # n, F, D, depth
     (512, 16, 2, 4), (512, 16, 8, 4), (512, 16, 2, 6), (512, 128, 2, 4), (2048, 16, 2, 4),
@@ -297,17 +296,6 @@ def alone(name: str, *arguments: Any) -> list[float] | None:
     return [float(word) for word in out.stdout.splitlines()[-1].split()]
 
 
-def _table(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
-
-
 def main() -> None:
     """Measure and print."""
     console = Console()
@@ -315,30 +303,30 @@ def main() -> None:
         ("One tree, milliseconds", "growth", GROWTH, ("n", "features", "outputs", "depth")),
         ("Prediction, milliseconds", "prediction", PREDICTION, ("trees", "n")),
     ):
-        table = _table(title, (*names, "fenchel", "gbrl", "ratio"))
+        table = numbers(title, (*names, "fenchel", "gbrl", "ratio"))
         for size in sizes:
             own, peer = (alone(f"{who}_{kind}", *size) for who in ("our", "peer"))
             assert own is not None
             ratio = peer[0] / own[0] if peer else None
-            row = [_digits(own[0]), _digits(peer[0] if peer else None), _digits(ratio)]
+            row = [digits(own[0]), digits(peer[0] if peer else None), digits(ratio)]
             table.add_row(*(f"{number}" for number in size), *row)
         console.print(table)
     title = f"A tree on a fresh batch, milliseconds, mean of {FRESH}"
-    table = _table(title, ("library", "time", "over fenchel"))
+    table = numbers(title, ("library", "time", "over fenchel"))
     times = {name: alone(f"{name}_fresh", FRESH) for name in ("our", "gbrl", "catboost", "xgboost")}
     own = times["our"]
     assert own is not None
     for name, found in times.items():
         if found is not None:
             library = "fenchel" if name == "our" else name
-            table.add_row(library, _digits(found[0]), _digits(found[0] / own[0]))
+            table.add_row(library, digits(found[0]), digits(found[0] / own[0]))
     console.print(table)
-    table = _table("PPO on CartPole, steps a CPU second", ("trees", "steps"))
+    table = numbers("PPO on CartPole, steps a CPU second", ("trees", "steps"))
     if (found := alone("throughput", 16_000)) is not None:
         for trees, rate in list(zip(found[::2], found[1::2], strict=True))[::7]:
-            table.add_row(f"{trees:,.0f}", _digits(rate))
+            table.add_row(f"{trees:,.0f}", digits(rate))
         console.print(table)
-    table = _table(
+    table = numbers(
         "PPO, environment steps a CPU second, and reward at the end",
         ("task", "steps", "trees", "networks", "ratio", "reward, trees", "reward, networks"),
     )
@@ -346,6 +334,6 @@ def main() -> None:
         own, peer = alone("our_agent", task), alone("peer_agent", task)
         if own is None or peer is None:
             continue
-        row = [_digits(own[0]), _digits(peer[0]), _digits(own[0] / peer[0])]
+        row = [digits(own[0]), digits(peer[0]), digits(own[0] / peer[0])]
         table.add_row(task, f"{settings[0]:,}", *row, f"{own[1]:.3g}", f"{peer[1]:.3g}")
     console.print(table)

@@ -28,10 +28,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from ...core.checks import FloatArray
+from ._tables import digits, numbers
 
 SIZES, DIMS = (256, 1024), (2, 64)
 RATIOS, TOLERANCES = (0.05, 0.005), (1e-3, 1e-6)
@@ -181,14 +181,14 @@ def sinkhorn_table() -> Table:
                     reached = [p[0] for p in peers if p and p[1] <= 1.01 * tolerance]
                     others = reached or [p[0] for p in peers if p]
                     table.add_row(
-                        *(str(n), str(dim), f"{ratio:g}", f"{tolerance:.0e}", _digits(own)),
+                        *(str(n), str(dim), f"{ratio:g}", f"{tolerance:.0e}", digits(own)),
                         *(
                             ""
                             if p is None
-                            else ("" if p[1] <= 1.01 * tolerance else "> ") + _digits(p[0])
+                            else ("" if p[1] <= 1.01 * tolerance else "> ") + digits(p[0])
                             for p in peers
                         ),
-                        _digits(min(others) / own) if others else "",
+                        digits(min(others) / own) if others else "",
                     )
     return table
 
@@ -219,7 +219,7 @@ def divergence_table() -> Table:
                 call()
                 milliseconds, gradient = median_time(call)
                 error = np.linalg.norm(gradient - reference) / np.linalg.norm(reference)
-                table.add_row(f"{ratio:g}", library, setting, _digits(milliseconds), f"{error:.1e}")
+                table.add_row(f"{ratio:g}", library, setting, digits(milliseconds), f"{error:.1e}")
     return table
 
 
@@ -319,7 +319,7 @@ def sparse_table() -> Table:
 
         peers, plan = median_time(peer, repeats=1)
         error = np.abs(np.asarray(plan).sum(axis=1) - weights).sum()
-        row += [f"{peers / 1e3:.2g}", f"{error:.1e}", _digits(peers / milliseconds)]
+        row += [f"{peers / 1e3:.2g}", f"{error:.1e}", digits(peers / milliseconds)]
         table.add_row(str(k), *row)
     return table
 
@@ -336,10 +336,10 @@ def step_table() -> Table:
     for n in SIZES:
         for dim in DIMS:
             own, sweeps = _our_step(n, dim)
-            row = [str(n), str(dim), _digits(own)]
+            row = [str(n), str(dim), digits(own)]
             peer = _ott_step(n, dim)
-            row += ["", ""] if peer is None else [_digits(peer), _digits(peer / own)]
-            table.add_row(*row, _digits(sweeps))
+            row += ["", ""] if peer is None else [digits(peer), digits(peer / own)]
+            table.add_row(*row, digits(sweeps))
     return table
 
 
@@ -465,19 +465,7 @@ def large(n: int, ratio: float, tolerance: float, dtype: str, chunk_size: int | 
 
 def _table(title: str, caption: str, columns: Sequence[str]) -> Table:
     cores = len(os.sched_getaffinity(0))
-    table = Table(
-        title=f"{title}, {cores} core{'s' * (cores > 1)}",
-        caption=caption,
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return numbers(f"{title}, {cores} core{'s' * (cores > 1)}", columns, caption=caption)
 
 
 def main() -> None:

@@ -16,11 +16,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from ...mdp.snapshot import SnapshotReset, UniformSampler, capture, collect_snapshots, restore
+from ._tables import digits, numbers
 
 TASKS = ("CartPole-v1", "Pendulum-v1", "Hopper-v5", "Ant-v5", "Humanoid-v5")
 
@@ -109,34 +108,23 @@ def _valued(snapshot: Any) -> Any:
     return snapshot
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def main() -> None:
     """Measure and print."""
     console = Console()
     there = [task for task in TASKS if _there(task)]
-    table = _table("Microseconds", "task", "capture", "restore", "MjData, into another", "new")
+    table = numbers("Microseconds", ("task", "capture", "restore", "MjData, into another", "new"))
     for task in there:
-        table.add_row(task, *(_digits(value) for value in snapshots(task)))
+        table.add_row(task, *(digits(value, 3) for value in snapshots(task)))
     console.print(table)
-    table = _table("A step, microseconds", "task", "plain", "snapshots", "ratio")
+    table = numbers("A step, microseconds", ("task", "plain", "snapshots", "ratio"))
     for task in there:
         plain, wrapped = steps(task)
-        table.add_row(task, _digits(plain), _digits(wrapped), f"{wrapped / plain:.3f}")
+        table.add_row(task, digits(plain, 3), digits(wrapped, 3), f"{wrapped / plain:.3f}")
     console.print(table)
-    table = _table("SAC, steps a CPU second", "task", "plain", "snapshots", "ratio")
+    table = numbers("SAC, steps a CPU second", ("task", "plain", "snapshots", "ratio"))
     for task in [task for task in there if task in ("Pendulum-v1", "Hopper-v5")]:
         plain, wrapped = training(task)
-        table.add_row(task, _digits(plain), _digits(wrapped), f"{wrapped / plain:.3f}")
+        table.add_row(task, digits(plain, 3), digits(wrapped, 3), f"{wrapped / plain:.3f}")
     console.print(table)
 
 
