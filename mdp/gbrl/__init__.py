@@ -1,8 +1,8 @@
 """Gradient boosted trees, alone and as actors and critics."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...core.lazy import lazily
 from .ensemble import LinearSchedule, TreeEnsemble
 from .export import to_c
 from .params import TreeParams
@@ -47,15 +47,9 @@ __all__ = [
     "to_c",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Agents need stable-baselines3, which is imported when they are asked for."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name not in ("stable_baselines3", "gymnasium", "torch", "minigrid"):
-            raise
-        message = f'{error.name} is not installed; run: pip install "fenchel[gbrl]"'
-        raise ModuleNotFoundError(message, name=error.name) from None
+__getattr__ = lazily(
+    __name__,
+    _LAZY,
+    extra="gbrl",
+    needs=("stable_baselines3", "gymnasium", "torch", "minigrid"),
+)

@@ -1,8 +1,8 @@
 """Exact snapshots of simulators, and resets to them."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...core.lazy import lazily
 from .adapters import Fields, register_adapter, register_wrapper
 from .bank import SnapshotBank, collect_snapshots
 from .replay import Replay
@@ -35,15 +35,9 @@ __all__ = [
     "restore",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """What needs stable-baselines3 is imported when it is asked for."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name not in ("stable_baselines3", "torch"):
-            raise
-        message = f'{error.name} is not installed; run: pip install "fenchel[snapshot]"'
-        raise ModuleNotFoundError(message, name=error.name) from None
+__getattr__ = lazily(
+    __name__,
+    _LAZY,
+    extra="snapshot",
+    needs=("stable_baselines3", "torch"),
+)
