@@ -85,7 +85,7 @@ def draw(data: Data) -> Drawing:
         for model in (TREES, NETWORKS):
             draw_curves(ax, of(data, task, "PPO", model), f"PPO, {model}", color=COLOURS[model])
         for level, model in zip(TABLE_6[task], (NETWORKS, TREES), strict=False):
-            label = f"paper's {model}, {TABLE_6[task][2] // MILLION}M steps"
+            label = f"paper's {model}, 1M steps (Fetch 10M)"
             ax.axhline(level, color=COLOURS[model], ls=(0, (1, 2 + 2 * (model == TREES))), lw=1.2)
             ax.lines[-1].set_label(label if task == EMPTY else "_")
         ax.set(title=short(task), xlabel="environment steps, thousands", ylim=(-0.03, 1.03))
