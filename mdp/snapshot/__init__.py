@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...core.lazy import lazily
 from .adapters import Fields, register_adapter, register_wrapper
 from .bank import SnapshotBank, collect_snapshots
+from .controls import JumpStart, add_transitions
 from .replay import Replay
 from .samplers import ClusterSampler, ScheduledSampler, UniformSampler
 from .snapshots import Snapshot, capture, restore
@@ -20,6 +21,7 @@ __all__ = [
     "S3RL",
     "ClusterSampler",
     "Fields",
+    "JumpStart",
     "Replay",
     "ScheduledSampler",
     "Snapshot",
@@ -28,6 +30,7 @@ __all__ = [
     "SwitchOff",
     "UniformSampler",
     "UnsupportedEnv",
+    "add_transitions",
     "capture",
     "collect_snapshots",
     "register_adapter",

@@ -151,7 +151,7 @@ def collect_snapshots(
     """
     checks.integer(n_episodes, "n_episodes", minimum=1)
     checks.integer(every, "every", minimum=1)
-    act = _actor(policy, deterministic)
+    act = actor(policy, deterministic)
     value = value_function(policy) if value is None else value
     episodes: list[list[Snapshot]] = []
     n_steps = 0
@@ -176,7 +176,8 @@ def collect_snapshots(
     return SnapshotBank([one for kept in episodes for one in kept])
 
 
-def _actor(policy: Any, deterministic: bool) -> Policy:
+def actor(policy: Any, deterministic: bool = True) -> Policy:
+    """The action of a model of stable-baselines3, or of a function, at an observation."""
     if hasattr(policy, "predict"):
         return lambda observation: policy.predict(observation, deterministic=deterministic)[0]
     if callable(policy):
