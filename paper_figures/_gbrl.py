@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fenchel.core.checks import FloatArray
-from fenchel.experiments import Claim, Outcome, Results, Verdict, at_least
+from fenchel.experiments import Claim, Outcome, Results, at_least
+from fenchel.paper_figures._outcomes import at_budget, not_run
 from fenchel.paper_figures._statistics import interval
 
 TREES, NETWORKS, UNIFORM = "trees", "networks", "uniform"
@@ -294,24 +295,6 @@ def draw_curves(ax: Any, tables: Sequence[pd.DataFrame], label: str, **style: An
 def better(first: FloatArray, second: FloatArray, detail: str) -> Outcome:
     """Claims that the first scores are at least the second, of the same seeds."""
     return at_least(*interval(first - second), 0.0, detail)
-
-
-def at_budget(outcome: Outcome, n_steps: int, paper_steps: int) -> Outcome:
-    """An outcome at a part of the paper's steps, which can settle nothing."""
-    if n_steps >= paper_steps:
-        return outcome
-    here = f"{n_steps / 1000:g}k of {paper_steps / 1000:g}k steps"
-    return unsettled(outcome, f"inconclusive at this budget, {here}")
-
-
-def unsettled(outcome: Outcome, why: str) -> Outcome:
-    """What was measured, which settles nothing."""
-    return replace(outcome, verdict=Verdict.INCONCLUSIVE, detail=f"{outcome.detail}; {why}")
-
-
-def not_run(why: str = "not run at this budget") -> Outcome:
-    """Of what was left out."""
-    return Outcome(0.0, -np.inf, np.inf, Verdict.INCONCLUSIVE, why)
 
 
 def of(data: Results[Any, Training], task: str, algorithm: str, model: str) -> list[pd.DataFrame]:

@@ -22,12 +22,12 @@ from fenchel.paper_figures._gbrl import (
     TREES,
     Training,
     as_good_as_networks,
-    at_budget,
     draw_curves,
     of,
     run,
     scores,
 )
+from fenchel.paper_figures._outcomes import at_budget
 from fenchel.paper_figures._statistics import interval
 
 EMPTY, DOOR_KEY, FETCH = (

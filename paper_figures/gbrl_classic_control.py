@@ -33,13 +33,12 @@ from fenchel.paper_figures._gbrl import (
     UNIFORM,
     Training,
     as_good_as_networks,
-    at_budget,
     draw_curves,
-    not_run,
     of,
     run,
     scores,
 )
+from fenchel.paper_figures._outcomes import at_budget, not_run
 from fenchel.paper_figures._statistics import interval
 
 CART, CAR, PENDULUM, ACROBOT = "CartPole-v1", "MountainCar-v0", "Pendulum-v1", "Acrobot-v1"

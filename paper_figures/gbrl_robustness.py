@@ -33,9 +33,8 @@ from fenchel.paper_figures._gbrl import (
     Training,
     better,
     make_agent,
-    not_run,
-    unsettled,
 )
+from fenchel.paper_figures._outcomes import not_run, unsettled
 
 CART, ROOM = "CartPole-v1", "MiniGrid-SpuriousFetch"
 VARIANCES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2)

@@ -31,12 +31,12 @@ from fenchel.paper_figures._gbrl import (
     PAPER,
     TREES,
     Training,
-    at_budget,
     draw_curves,
     make_agent,
     scores,
     train,
 )
+from fenchel.paper_figures._outcomes import at_budget
 from fenchel.paper_figures._statistics import interval
 from fenchel.paper_figures.gbrl_categorical import DOOR_KEY, EMPTY, FETCH, short
 

@@ -30,7 +30,8 @@ from fenchel.experiments import (
     main,
 )
 from fenchel.experiments.benchmarks.gbrl import alone
-from fenchel.paper_figures._gbrl import PAPER, not_run, unsettled
+from fenchel.paper_figures._gbrl import PAPER
+from fenchel.paper_figures._outcomes import not_run, unsettled
 
 FRESH = {"fenchel": "our", "gbrl": "gbrl", "CatBoost": "catboost", "XGBoost": "xgboost"}
 TABLE_1 = {"gbrl": 5.47, "CatBoost": 36.17, "XGBoost": 67.11}  # milliseconds an iteration

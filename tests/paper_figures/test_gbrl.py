@@ -105,7 +105,7 @@ def test_claims_fail_where_they_should(made: Any) -> None:
 
 
 def test_a_small_budget_settles_nothing() -> None:
-    from fenchel.paper_figures._gbrl import at_budget
+    from fenchel.paper_figures._outcomes import at_budget
 
     outcome = at_least(5.0, 4.0, 6.0, 1.0, "value")
     assert at_budget(outcome, 1_000_000, 1_000_000).verdict == Verdict.REPRODUCED
