@@ -114,9 +114,10 @@ def k_means(values: FloatArray, n_clusters: int) -> IntArray:
 
 @numba.njit(cache=True)
 def _best_cuts(x: FloatArray, weights: FloatArray, n_clusters: int) -> IntArray:
-    """Bounds of the clusters of sorted points, (C + 1,).
+    """Bounds of the clusters of sorted points, (C + 1,), in O(C n log n).
 
-    cost[c, j] = min over i of cost[c − 1, i] + inertia of the points i .. j − 1.
+    cost[c, j] = min over i of cost[c − 1, i] + inertia of the points i .. j − 1. The best i does
+    not fall with j, so that of the middle j bounds those on its left and on its right.
     """
     n = len(x)
     centred = x - np.sum(weights * x) / np.sum(weights)
@@ -129,11 +130,18 @@ def _best_cuts(x: FloatArray, weights: FloatArray, n_clusters: int) -> IntArray:
     start = np.zeros((n_clusters + 1, n + 1), np.int64)
     cost[0, 0] = 0.0
     for c in range(1, n_clusters + 1):
-        for j in range(c, n + 1):
-            for i in range(c - 1, j):
+        left = [(c, n, c - 1, n - 1)]  # first and last j; least and greatest i
+        while left:
+            first, last, least, greatest = left.pop()
+            j = (first + last) // 2
+            for i in range(least, min(greatest, j - 1) + 1):
                 inertia = q[j] - q[i] - (s[j] - s[i]) ** 2 / (w[j] - w[i])
                 if cost[c - 1, i] + inertia < cost[c, j]:
                     cost[c, j], start[c, j] = cost[c - 1, i] + inertia, i
+            if first < j:
+                left.append((first, j - 1, least, start[c, j]))
+            if j < last:
+                left.append((j + 1, last, start[c, j], greatest))
     bounds = np.empty(n_clusters + 1, np.int64)
     bounds[n_clusters] = n
     for c in range(n_clusters, 0, -1):

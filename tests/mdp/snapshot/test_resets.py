@@ -7,6 +7,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import wrappers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fenchel.mdp.snapshot import (
     ClusterSampler,
@@ -152,6 +154,26 @@ def test_clusters_are_the_best_there_are() -> None:
     for _ in range(20):
         values = rng.gamma(1.0, size=200)
         assert inertia(values, k_means(values, 6)) <= lloyd(values, 6, rng) + 1e-9
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=15),
+    st.integers(1, 8),
+)
+def test_no_cut_can_be_moved_with_profit(values: list[float], n_clusters: int) -> None:
+    """The least inertia of all, by the recursion over all cuts in plain Python."""
+    x = np.sort(np.array(values))
+    C = min(n_clusters, len(np.unique(x)))
+
+    def of(i: int, j: int) -> float:
+        return float(((x[i:j] - x[i:j].mean()) ** 2).sum())
+
+    best = [0.0] + [np.inf] * len(x)
+    for _ in range(C):
+        best = [np.inf] + [min(best[i] + of(i, j) for i in range(j)) for j in range(1, len(x) + 1)]
+    labels = k_means(x, n_clusters)
+    assert len(np.unique(labels)) == C
+    assert inertia(x, labels) <= best[-1] + 1e-9 * (1 + float((x**2).sum()))
 
 
 def test_labels_rise_with_values_and_are_no_more_than_these() -> None:

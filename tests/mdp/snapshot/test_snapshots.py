@@ -1,6 +1,8 @@
 """Snapshots: bit-exact continuations, fields, randomness, wrappers, and what is refused."""
 
 import copy
+import subprocess
+import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -363,6 +365,32 @@ def test_models_of_mujoco_have_fingerprints() -> None:
     heavier.reset(seed=0)
     with pytest.raises(ValueError, match="another model"):
         restore(heavier, snapshot)
+
+
+def test_banks_of_another_version_of_mujoco_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    mujoco = pytest.importorskip("mujoco")
+    hopper = make("Hopper-v5")
+    snapshot = capture(hopper, *after(hopper, 1, seed=0))
+    restore(hopper, snapshot)
+    monkeypatch.setattr(mujoco, "__version__", "3.0.0")
+    other = make("Hopper-v5")
+    other.reset(seed=0)
+    before = other.unwrapped.data.qpos.copy()
+    with pytest.raises(ValueError, match="another model, parameter or version"):
+        restore(other, snapshot)
+    np.testing.assert_array_equal(other.unwrapped.data.qpos, before)
+
+
+def test_what_is_missing_is_named() -> None:
+    """In a process where gymnasium cannot be imported."""
+    code = (
+        "import sys; sys.modules['gymnasium'] = None\n"
+        "import fenchel.mdp.snapshot\n"
+        "try: from fenchel.mdp.snapshot import capture\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "fenchel[snapshot]"' in done.stdout
 
 
 def test_states_are_of_plain_values() -> None:
