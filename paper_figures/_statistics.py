@@ -13,3 +13,16 @@ def interval(values: npt.ArrayLike) -> tuple[float, float, float]:
         return mean, -np.inf, np.inf
     half = float(stats.t.ppf(0.975, n - 1) * each.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half
+
+
+def bootstrap(values: npt.ArrayLike) -> tuple[float, float, float]:
+    """Mean of independent values (n,), with its 95 % bootstrap interval (percentiles of 10,000).
+
+    Of one value, all. With five it holds the mean less often than 95 %, in about 85 %.
+    """
+    each = np.asarray(values, dtype=float)
+    if len(each) == 1:
+        return float(each[0]), -np.inf, np.inf
+    draws = np.random.default_rng(0).integers(len(each), size=(10_000, len(each)))
+    low, high = np.quantile(each[draws].mean(axis=1), [0.025, 0.975])
+    return float(each.mean()), float(low), float(high)
