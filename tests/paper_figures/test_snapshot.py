@@ -14,7 +14,7 @@ pytest.importorskip("mujoco")
 SMALL: dict[str, dict[str, object]] = {
     "snapshot_exactness": {"n_seeds": 1, "tasks": ("Ant-v5", "CartPole-v1", "FrozenLake-v1")},
     "snapshot_tabular": {"n_steps": 1000, "n_seeds": 2},
-    "snapshot_control": {"car_steps": 3, "pendulum_steps": 60, "n_seeds": 2},
+    "snapshot_control": {"car_steps": 2, "pendulum_steps": 60, "n_seeds": 2},
     "snapshot_mujoco": {"n_steps": 60, "n_seeds": 2},
 }
 AGENTS = ("snapshot_control", "snapshot_mujoco")
