@@ -33,6 +33,16 @@ def test_every_nested_package_is_listed_for_the_wheel() -> None:
     assert sorted(listed) == sorted(present)
 
 
+def test_files_that_figures_read_are_shipped() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = data["package-data"]["fenchel.paper_figures"]
+    shipped = {path for pattern in patterns for path in (ROOT / "paper_figures").glob(pattern)}
+    banks = set((ROOT / "paper_figures" / "banks").iterdir())
+    assert banks
+    assert banks <= shipped
+    assert sum(path.stat().st_size for path in banks) < 1_000_000
+
+
 def test_plain_import_ot_means_pot_also_at_the_root_of_the_repository() -> None:
     pytest.importorskip("ot")
     seen = python("import ot, ot.bregman; print(hasattr(ot, 'emd'), ot.__file__)", ROOT)
