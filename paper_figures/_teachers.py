@@ -41,7 +41,7 @@ CHECKS = 20  # evaluations of a teacher, ten episodes each
 STEPS = {
     Teacher("MountainCarContinuous-v0", "SAC", SMALL): 50_000,
     Teacher("Pendulum-v1", "SAC", SMALL): 10_000,
-    Teacher("Hopper-v5", "PPO", FULL): 800_000,
+    Teacher("Hopper-v5", "PPO", FULL): 500_000,
 }  # of those that are not of the paper's 1,000,000
 
 
@@ -58,18 +58,25 @@ class Arguments:
 
 def train_teacher(teacher: Teacher, n_steps: int, seed: int) -> tuple[Any, float]:
     """A model as it was at the best of its evaluations, and the return there."""
-    model = make_model(
-        teacher.task, teacher.algorithm, teacher.size, seed, **RECIPES.get(teacher, {})
-    )
-    score, kept = -np.inf, keep(model)
-    for k in range(CHECKS):
-        model.learn(n_steps // CHECKS, reset_num_timesteps=k == 0)
-        found = float(evaluate(mean_action(model), teacher.task, 10, 1000 * seed).mean())
-        print(f"{teacher.task}, seed {seed}, {model.num_timesteps} steps: {found:.1f}", flush=True)
-        if found > score:
-            score, kept = found, keep(model)
-    put_back(model, kept)
-    return model, score
+    from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
+
+    recipe = RECIPES.get(teacher, {})
+    model = make_model(teacher.task, teacher.algorithm, teacher.size, seed, **recipe)
+    scores, best = [-np.inf], keep(model)
+
+    class Check(BaseCallback):  # type: ignore[misc]
+        def _on_step(self) -> bool:
+            nonlocal best
+            found = float(evaluate(mean_action(model), teacher.task, 10, 1000 * seed).mean())
+            print(f"{teacher}, seed {seed}, {self.num_timesteps} steps: {found:.1f}", flush=True)
+            if found > max(scores):
+                best = keep(model)
+            scores.append(found)
+            return True
+
+    model.learn(n_steps, callback=EveryNTimesteps(n_steps // CHECKS, Check()))
+    put_back(model, best)
+    return model, max(scores)
 
 
 def keep(model: Any) -> tuple[Any, Any]:
@@ -93,11 +100,8 @@ def main(arguments: Arguments) -> None:
     n_steps, n_seeds = arguments.n_steps or STEPS.get(teacher, 1_000_000), arguments.n_seeds
     found = [train_teacher(teacher, n_steps, seed) for seed in range(10_000, 10_000 + n_seeds)]
     best = max(found, key=lambda one: one[1])[0]
-    choose, value, normalizer = (
-        mean_action(best),
-        value_function(best),
-        best.get_vec_normalize_env(),
-    )
+    choose, normalizer = mean_action(best), best.get_vec_normalize_env()
+    value: Any = value_function(best)
     bank_steps = 0
 
     def act(observation: Any) -> Any:
