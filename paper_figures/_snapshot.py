@@ -55,8 +55,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "clip_range_vf": 0.2, "policy_kwargs": {"net_arch": [64, 64]},
     },
     ("TD3", SMALL): {
-        "learning_rate": 1e-3, "batch_size": 128, "train_freq": 4, "gradient_steps": 2,
-        "learning_starts": 1000,
+        "learning_rate": 1e-3, "batch_size": 64, "learning_starts": 1000,
         "policy_kwargs": {"net_arch": [64, 64], "optimizer_kwargs": {"fused": True}},
     },
     ("SAC", SMALL): {

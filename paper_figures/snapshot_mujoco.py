@@ -2,7 +2,7 @@
 
 Runs:    python paper_figures/snapshot_mujoco.py [--preset quick|standard|paper]
 Shows:   as snapshot_control, one row a task and algorithm.
-Games:   quick and standard: Hopper-v5, TD3 with networks of 64 by 64, snapshots
+Games:   quick and standard: Hopper-v5, TD3 with networks of 64 by 64 and batches of 64, snapshots
          in the first half of the steps; the bank is of PPO, as a TD3 of that size did not learn to
          hop in 100,000 steps.
          paper: four tasks and three algorithms at the sizes of the paper's code, 1,000,000 steps,
