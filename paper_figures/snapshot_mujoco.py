@@ -193,7 +193,7 @@ EXPERIMENT = Experiment(
     presets={
         "quick": Settings(("Hopper-v5",), ("TD3",), (BASE, S3RL), SMALL, n_steps=2_000, n_seeds=1),
         "standard": Settings(
-            ("Hopper-v5",), ("TD3",), (BASE, S3RL), SMALL, n_steps=20_000, n_seeds=5
+            ("Hopper-v5",), ("TD3",), (BASE, S3RL), SMALL, n_steps=10_000, n_seeds=5
         ),
         "paper": Settings(TASKS, ("TD3", "SAC", "PPO"), VARIANTS, FULL, PAPER_STEPS, n_seeds=5),
     },

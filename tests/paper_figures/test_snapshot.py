@@ -14,9 +14,13 @@ pytest.importorskip("mujoco")
 SMALL: dict[str, dict[str, object]] = {
     "snapshot_exactness": {"n_seeds": 1, "tasks": ("Ant-v5", "CartPole-v1", "FrozenLake-v1")},
     "snapshot_tabular": {"n_steps": 1000, "n_seeds": 2},
-    "snapshot_control": {"car_steps": 2, "pendulum_steps": 60, "n_seeds": 2},
+    "snapshot_control": {
+        "car_variants": ("no snapshots", "snapshots", "S3RL: both", "random policy's bank"),
+        "car_steps": 2, "pendulum_variants": ("no snapshots", "snapshots", "S3RL: both"),
+        "pendulum_steps": 60, "n_seeds": 2,
+    },
     "snapshot_mujoco": {"n_steps": 60, "n_seeds": 2},
-}
+}  # fmt: skip
 AGENTS = ("snapshot_control", "snapshot_mujoco")
 
 
