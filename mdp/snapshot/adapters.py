@@ -107,7 +107,7 @@ class Mujoco:
         if self._signature is None:
             import mujoco
 
-            self._mujoco, self._signature = mujoco, mujoco.mjtState.mjSTATE_INTEGRATION
+            self._mujoco, self._signature = mujoco, int(mujoco.mjtState.mjSTATE_INTEGRATION)
         return self._signature
 
 
@@ -154,6 +154,7 @@ class Access:
         name: id of the specification, or the name of the class.
         inner: the environment without wrappers.
         wrappers: those that have a state, from outside, with its fields.
+        names: of their classes.
         adapter: of the environment within.
         fingerprint: of its constants, which are read once: a later change is not noticed.
     """
@@ -161,6 +162,7 @@ class Access:
     name: str
     inner: Any
     wrappers: tuple[tuple[Any, Fields], ...]
+    names: tuple[str, ...]
     adapter: Adapter
     fingerprint: str
 
@@ -204,7 +206,8 @@ def access(env: gymnasium.Env[Any, Any]) -> Access:
         adapter = _adapter(inner)
         mark = fingerprint(type(inner).__qualname__, adapter.constants(inner))
         name = env.spec.id if env.spec is not None else type(inner).__name__
-        found = _known[env] = Access(name, inner, tuple(chain), adapter, mark)
+        names = tuple(type(wrapper).__name__ for wrapper, _ in chain)
+        found = _known[env] = Access(name, inner, tuple(chain), names, adapter, mark)
     return found
 
 

@@ -23,6 +23,7 @@ from .adapters import access
 from .values import State, copied
 
 Randomness: TypeAlias = Literal["replay", "resample"]
+_MODES = get_args(Randomness)
 
 
 @dataclass(frozen=True)
@@ -84,20 +85,21 @@ def capture(
     known = access(env)
     try:
         state = known.adapter.capture(known.inner)
-        wrappers = tuple((type(w).__name__, fields.capture(w)) for w, fields in known.wrappers)
+        kept = [fields.capture(wrapper) for wrapper, fields in known.wrappers]
     except AttributeError as error:
         raise ValueError(f"env must have been reset, got one without {error.name}") from None
-    if any("_elapsed_steps" in kept and kept["_elapsed_steps"] is None for _, kept in wrappers):
-        raise ValueError("env must have been reset, got one that has not begun; call reset")
+    for one in kept:
+        if one.get("_elapsed_steps", 0) is None:
+            raise ValueError("env must have been reset, got one that has not begun; call reset")
     return Snapshot(
         env_id=known.name,
         fingerprint=known.fingerprint,
         state=state,
-        wrappers=wrappers,
+        wrappers=tuple(zip(known.names, kept, strict=True)),
         rng=known.inner.np_random.bit_generator.state,
         observation=copied(observation),
         info=copied(info),
-        meta=dict(meta or {}),
+        meta=dict(meta) if meta else {},
     )
 
 
@@ -119,8 +121,8 @@ def restore(
         ValueError: the snapshot is of another environment, model or set of wrappers. Nothing has
             been changed then.
     """
-    if randomness not in get_args(Randomness):
-        raise ValueError(f"randomness must be one of {get_args(Randomness)}, got {randomness!r}")
+    if randomness not in _MODES:
+        raise ValueError(f"randomness must be one of {_MODES}, got {randomness!r}")
     known = access(env)
     if snapshot.fingerprint != known.fingerprint:
         raise ValueError(
@@ -128,11 +130,11 @@ def restore(
             f"{known.fingerprint}, got one of {snapshot.env_id} with {snapshot.fingerprint}: "
             "another model, parameter or version"
         )
-    names = [type(wrapper).__name__ for wrapper, _ in known.wrappers]
-    if names != [name for name, _ in snapshot.wrappers]:
-        kept = ", ".join(name for name, _ in snapshot.wrappers) or "none"
+    names = tuple([name for name, _ in snapshot.wrappers])
+    if names != known.names:
         raise ValueError(
-            f"env must have the wrappers of the snapshot, {kept}, got {', '.join(names) or 'none'}"
+            f"env must have the wrappers of the snapshot, {', '.join(names) or 'none'}, got "
+            f"{', '.join(known.names) or 'none'}"
         )
     known.adapter.restore(known.inner, snapshot.state)
     for (wrapper, fields), (_, state) in zip(known.wrappers, snapshot.wrappers, strict=True):

@@ -16,7 +16,9 @@ class UnsupportedEnv(ValueError):  # noqa: N818  # the name that users know
     """The state of an environment, or of one of its wrappers, cannot be kept."""
 
 
-_PLAIN = frozenset({type(None), bool, int, float, str})
+_PLAIN = frozenset(  # values that cannot be changed
+    {type(None), bool, int, float, str, np.float64, np.float32, np.int64, np.int32, np.bool_}
+)
 
 
 def copied(value: Any) -> Any:
@@ -29,12 +31,12 @@ def copied(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if kind is dict:
-        return {key: copied(item) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        return value
     if kind is np.ndarray:
         return value.copy()
+    if kind is dict:
+        return {key: item if type(item) in _PLAIN else copied(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value
     if kind in (tuple, list):
         return kind(copied(item) for item in value)
     if kind is deque:
