@@ -43,11 +43,11 @@ bench-peers: .venv-peers/.done
 
 .venv/.base: pyproject.toml constraints.txt
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	$(PIP) --editable ".[deep,gbrl,snapshot]"
+	$(PIP) --editable ".[deep,gbrl,offline,snapshot]"
 	touch $@
 
 .venv/.test: .venv/.base
-	$(PIP) --editable ".[test,peers,deep,gbrl,snapshot]"
+	$(PIP) --editable ".[test,peers,deep,gbrl,offline,snapshot]"
 	touch $@
 
 .venv-peers/.done:
