@@ -141,7 +141,8 @@ class InverseDynamics:
         """Learn from the transitions with actions, anew each time.
 
         Args:
-            dataset: states of all of it, with or without actions, give mean and deviation.
+            dataset: states of all of it, with or without actions, give mean and deviation. Rows
+                that infos["next_unknown"] marks, of files that do not have their s', are left out.
             progress: whether to show a bar.
 
         Raises:
@@ -151,7 +152,8 @@ class InverseDynamics:
         states = np.asarray(dataset.observations, np.float64)
         self._mean = self._tensor(states.mean(axis=0))
         self._std = self._tensor(states.std(axis=0) + _STD_FLOOR)
-        rows = np.flatnonzero(dataset.labelled)
+        known = dataset.labelled & ~np.asarray(dataset.infos.get("next_unknown", False), bool)
+        rows = np.flatnonzero(known)
         if not len(rows):
             raise ValueError("dataset must have actions somewhere, got nan everywhere; label some")
         inputs, actions = self._inputs(dataset, rows), self._scaled(dataset.actions[rows])

@@ -121,8 +121,8 @@ def test_invertible_dynamics_are_inverted() -> None:
     np.testing.assert_allclose(inputs @ fitted, dataset.actions, atol=2e-6)
     for stochastic in (False, True):
         learned = model(
-            n_steps=1500, hidden=(64, 64), batch_size=256, stochastic=stochastic, dropout=0.0,
-            validate_every=100, learning_rate=2e-3,
+            n_steps=800, hidden=(64, 64), batch_size=128, stochastic=stochastic, dropout=0.0,
+            validate_every=100, learning_rate=3e-3,
         )  # fmt: skip
         error = learned.fit(dataset, progress=False).predict(dataset).actions - dataset.actions
         assert (error**2).mean() < 1e-3
@@ -194,6 +194,21 @@ def test_inverse_dynamics_say_what_is_wrong() -> None:
         model(action_low=-0.5, action_high=0.5).fit(dataset, progress=False)
     with pytest.raises(ValueError, match="call fit first"):
         model().predict(dataset)
+
+
+def test_rows_without_their_next_state_teach_nothing() -> None:
+    dataset = linear(12)
+    marked = dataset.timeouts
+    spoiled = dataset.actions.copy()
+    spoiled[marked] = -0.9
+    found = [
+        model(n_steps=20)
+        .fit(replace(one, infos={"next_unknown": marked}), progress=False)
+        .predict(dataset)
+        .actions
+        for one in (dataset, dataset.relabel(spoiled))
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 # SS-ORL
