@@ -193,7 +193,7 @@ class InverseDynamics:
         generator = torch.Generator(self._on).manual_seed(int(batch_seed.generate_state(1)[0]))
         member = self._build(inputs.shape[1], actions.shape[1], weight_seed)
         optimiser = adam(member, self.learning_rate)
-        best, since, kept = np.inf, 0, _copy(member)
+        best, since, kept, shown = np.inf, 0, _copy(member), 0
         for step in range(1, self.n_steps + 1):
             chosen = torch.randint(
                 len(train), (self.batch_size,), generator=generator, device=self._on
@@ -212,11 +212,13 @@ class InverseDynamics:
                 raise FloatingPointError(
                     f"loss of member {number} is {loss} at step {step}; lower the learning rate"
                 )
-            bar.advance(min(self.validate_every, step), loss=loss)
+            bar.advance(step - shown, loss=loss)
+            shown = step
             if loss < best:
                 best, since, kept = loss, 0, _copy(member)
             if since >= self.patience:
                 break
+        bar.advance(self.n_steps - shown)  # that were not needed
         member.load_state_dict(kept)
         return member, best
 
