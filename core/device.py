@@ -7,6 +7,8 @@ PyTorch is optional (`fenchel[deep]`), so it is imported inside the functions on
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,3 +68,15 @@ def dtype(value: str | torch.dtype = "float32") -> torch.dtype:
         if value is known or f"torch.{value}" == str(known):
             return known
     raise ValueError(f'dtype must be "float32" or "float64", got {value!r}; pass one of them')
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Where torch's generator of the CPU, from which weights are drawn, starts from a seed.
+
+    It is as before thereafter; those of accelerators are not touched.
+    """
+    torch = require_torch()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -32,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from torch import Tensor, nn
 
 from ..core import checks
-from ..core.device import resolve
+from ..core.device import resolve, seeded_weights
 from ..core.progress import ProgressBar
 from .algorithms.networks import adam, descend, squashed_log_prob, widths
 
@@ -224,8 +224,7 @@ class InverseDynamics:
 
     def _build(self, n_inputs: int, n_actions: int, seed: np.random.SeedSequence) -> nn.ModuleDict:
         names = ("mean", "log_std") if self.stochastic else ("mean",)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(int(seed.generate_state(1)[0]))
+        with seeded_weights(int(seed.generate_state(1)[0])):
             return nn.ModuleDict(
                 {name: _Trunk(n_inputs, self.hidden, n_actions) for name in names}
             ).to(self._on)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ..core import checks
 from ..core.device import dtype as dtype_of
-from ..core.device import resolve
+from ..core.device import resolve, seeded_weights
 from ..core.progress import ProgressBar
 from . import costs
 from ._tensors import Array, require_shape, threads_for, together
@@ -195,8 +195,7 @@ class LearnedMap(ABC):
         self._held = [int(seed) for seed in held.integers(2**31, size=2)]
         first = int(seeds[2].generate_state(1)[0])
         device, dtype = resolve(self.device), dtype_of(self.dtype)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(first)
+        with seeded_weights(first):
             self.networks_ = self._build(dim).to(device, dtype)
         self._probes = torch.Generator(device).manual_seed(first)
         self._adam = self._optimizers(self.networks_)

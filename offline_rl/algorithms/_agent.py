@@ -16,7 +16,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from ...core import checks
-from ...core.device import resolve
+from ...core.device import resolve, seeded_weights
 from ...core.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -57,6 +57,16 @@ class Batch(NamedTuple):
     continues: Tensor
 
 
+class Shared(TypedDict, total=False):
+    """Arguments that all agents take, with the defaults that `Agent` has."""
+
+    normalise_states: bool
+    action_low: Bound | None
+    action_high: Bound | None
+    seed: int
+    device: str | torch.device
+
+
 class Agent(ABC):
     """An offline learner; see the module docstring.
 
@@ -76,11 +86,11 @@ class Agent(ABC):
     def __init__(
         self,
         *,
-        normalise_states: bool,
-        action_low: Bound | None,
-        action_high: Bound | None,
-        seed: int,
-        device: str | torch.device,
+        normalise_states: bool = True,
+        action_low: Bound | None = None,
+        action_high: Bound | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
     ) -> None:
         self.normalise_states = bool(normalise_states)
         self.action_low = _bound(action_low, "action_low")
@@ -237,8 +247,7 @@ class Agent(ABC):
         )
         self.generator = torch.Generator(self._on).manual_seed(training)
         self._acting = torch.Generator(self._on).manual_seed(acting)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(weights)
+        with seeded_weights(weights):
             built = nn.ModuleDict(self._build(n_observations, n_actions))
         self.networks = built.to(self._on)
         self.optimisers = self._optimise(self.networks)
@@ -323,7 +332,12 @@ class Agent(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the agent, and the state of its training, to a file; see `load`."""
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        names = [
+            name
+            for kind in (type(self), Agent)
+            for name, parameter in inspect.signature(kind).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        ]
         state = {
             "class": type(self).__name__,
             "arguments": {name: getattr(self, name) for name in names},

@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ...core import checks
 from ...core.checks import FloatArray, IntArray
-from ._agent import Agent, Batch, Bound, unit
+from ._agent import Agent, Batch, Shared, unit
 from .networks import adam, descend, mlp, widths
 
 if TYPE_CHECKING:
@@ -37,11 +37,7 @@ class BC(Agent):
         fraction: p in (0, 1]; 1: all trajectories.
         hidden: widths of the hidden layers.
         learning_rate: of Adam.
-        normalise_states: see `Agent`, as the rest.
-        action_low: least action; None: −1.
-        action_high: greatest action; None: 1.
-        seed: of everything that is random.
-        device: see `core.device.resolve`.
+        shared: normalise_states, action_low, action_high, seed, device; see `Agent`.
     """
 
     def __init__(
@@ -50,19 +46,9 @@ class BC(Agent):
         fraction: float = 1.0,
         hidden: Sequence[int] = (256, 256),
         learning_rate: float = 3e-4,
-        normalise_states: bool = True,
-        action_low: Bound | None = None,
-        action_high: Bound | None = None,
-        seed: int = 0,
-        device: str | torch.device = "auto",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            normalise_states=normalise_states,
-            action_low=action_low,
-            action_high=action_high,
-            seed=seed,
-            device=device,
-        )
+        super().__init__(**shared)
         self.fraction = checks.positive(unit(fraction, "fraction"), "fraction")
         self.hidden = widths(hidden)
         self.learning_rate = checks.positive(learning_rate, "learning_rate")

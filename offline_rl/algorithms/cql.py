@@ -26,12 +26,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from ...core import checks
-from ._agent import Agent, Batch, Bound, nonnegative, unit
+from ._agent import Agent, Batch, Shared, nonnegative, unit
 from .networks import (
     Temperature,
     Values,
@@ -88,11 +89,7 @@ class CQL(Agent):
         soft_update_rate: τ.
         min_q_weight: w.
         n_sampled_actions: n, of each kind.
-        normalise_states: see `Agent`, as the rest.
-        action_low: least action; None: −1.
-        action_high: greatest action; None: 1.
-        seed: of everything that is random.
-        device: see `core.device.resolve`.
+        shared: normalise_states, action_low, action_high, seed, device; see `Agent`.
     """
 
     def __init__(
@@ -105,19 +102,9 @@ class CQL(Agent):
         soft_update_rate: float = 0.005,
         min_q_weight: float = 5.0,
         n_sampled_actions: int = 10,
-        normalise_states: bool = True,
-        action_low: Bound | None = None,
-        action_high: Bound | None = None,
-        seed: int = 0,
-        device: str | torch.device = "auto",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            normalise_states=normalise_states,
-            action_low=action_low,
-            action_high=action_high,
-            seed=seed,
-            device=device,
-        )
+        super().__init__(**shared)
         self.hidden = widths(hidden)
         self.policy_learning_rate = checks.positive(policy_learning_rate, "policy_learning_rate")
         self.learning_rate = checks.positive(learning_rate, "learning_rate")

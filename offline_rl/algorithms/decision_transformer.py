@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core import checks
-from ._agent import Agent, Batch, Bound, nonnegative
+from ._agent import Agent, Batch, Shared, nonnegative
 from .networks import Temperature, adam, descend, squashed_log_prob, squashed_sample
 
 if TYPE_CHECKING:
@@ -249,11 +249,7 @@ class DecisionTransformer(Agent):
         return_scale: by which returns are divided.
         target_return: promised in `predict`, undiscounted; None: the greatest of the first dataset.
         max_length: times that have an embedding; later ones share the last.
-        normalise_states: see `Agent`, as the rest.
-        action_low: least action; None: −1.
-        action_high: greatest action; None: 1.
-        seed: of everything that is random.
-        device: see `core.device.resolve`.
+        shared: normalise_states, action_low, action_high, seed, device; see `Agent`.
     """
 
     def __init__(
@@ -271,19 +267,9 @@ class DecisionTransformer(Agent):
         return_scale: float = 1000.0,
         target_return: float | None = None,
         max_length: int = 1000,
-        normalise_states: bool = True,
-        action_low: Bound | None = None,
-        action_high: Bound | None = None,
-        seed: int = 0,
-        device: str | torch.device = "auto",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            normalise_states=normalise_states,
-            action_low=action_low,
-            action_high=action_high,
-            seed=seed,
-            device=device,
-        )
+        super().__init__(**shared)
         self.context = checks.integer(context, "context", minimum=1)
         self.n_layers = checks.integer(n_layers, "n_layers", minimum=1)
         self.n_heads = checks.integer(n_heads, "n_heads", minimum=1)

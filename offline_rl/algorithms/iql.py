@@ -22,12 +22,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from ...core import checks
-from ._agent import Agent, Batch, Bound, nonnegative, unit
+from ._agent import Agent, Batch, Shared, nonnegative, unit
 from .networks import (
     Values,
     adam,
@@ -95,11 +96,8 @@ class IQL(Agent):
         expectile: τ in (0, 1).
         inverse_temperature: β >= 0, in units of 1/return; 0: the policy is that of behaviour.
         weights_max: w_max.
-        normalise_states: see `Agent`, as the rest; the paper's are not.
-        action_low: least action; None: −1.
-        action_high: greatest action; None: 1.
-        seed: of everything that is random.
-        device: see `core.device.resolve`.
+        shared: normalise_states (the paper's are not), action_low, action_high, seed, device; see
+            `Agent`.
     """
 
     def __init__(
@@ -112,19 +110,9 @@ class IQL(Agent):
         expectile: float = 0.7,
         inverse_temperature: float = 3.0,
         weights_max: float = 100.0,
-        normalise_states: bool = True,
-        action_low: Bound | None = None,
-        action_high: Bound | None = None,
-        seed: int = 0,
-        device: str | torch.device = "auto",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            normalise_states=normalise_states,
-            action_low=action_low,
-            action_high=action_high,
-            seed=seed,
-            device=device,
-        )
+        super().__init__(**shared)
         self.hidden = widths(hidden)
         self.learning_rate = checks.positive(learning_rate, "learning_rate")
         self.discount = unit(discount, "discount")

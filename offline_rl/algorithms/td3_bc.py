@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from ...core import checks
-from ._agent import Agent, Batch, Bound, nonnegative, unit
+from ._agent import Agent, Batch, Shared, nonnegative, unit
 from .networks import (
     Values,
     adam,
@@ -70,11 +71,7 @@ class TD3BC(Agent):
         target_noise: σ, where actions are in [−1, 1].
         noise_clip: c.
         policy_delay: d, critic steps a policy step.
-        normalise_states: see `Agent`, as the rest.
-        action_low: least action; None: −1.
-        action_high: greatest action; None: 1.
-        seed: of everything that is random.
-        device: see `core.device.resolve`.
+        shared: normalise_states, action_low, action_high, seed, device; see `Agent`.
     """
 
     def __init__(
@@ -88,19 +85,9 @@ class TD3BC(Agent):
         target_noise: float = 0.2,
         noise_clip: float = 0.5,
         policy_delay: int = 2,
-        normalise_states: bool = True,
-        action_low: Bound | None = None,
-        action_high: Bound | None = None,
-        seed: int = 0,
-        device: str | torch.device = "auto",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            normalise_states=normalise_states,
-            action_low=action_low,
-            action_high=action_high,
-            seed=seed,
-            device=device,
-        )
+        super().__init__(**shared)
         self.hidden = widths(hidden)
         self.learning_rate = checks.positive(learning_rate, "learning_rate")
         self.discount = unit(discount, "discount")
