@@ -23,6 +23,7 @@ from fenchel.mdp.snapshot import (
     add_transitions,
     collect_snapshots,
 )
+from fenchel.paper_figures._outcomes import not_run
 from fenchel.paper_figures._statistics import bootstrap
 
 PAPER, OWN = "Zhao et al. 2024", "derived"
@@ -325,6 +326,8 @@ def better(
     """A variant has at least the area, or the final return, of another; seeds are paired."""
 
     def check(data: Data) -> Outcome:
+        if (*place, variant) not in data or (*place, than) not in data:
+            return not_run()
         first, second = measure(data[*place, variant]), measure(data[*place, than])
         what = "area" if measure is area else "final return"
         detail = f"{what}, {variant} {first.mean():.4g} less {than} {second.mean():.4g}"
