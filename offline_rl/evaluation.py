@@ -22,6 +22,7 @@ from ..core import checks
 from ..core.checks import FloatArray
 
 EnvLike: TypeAlias = str | Callable[[], gymnasium.Env[Any, Any]]
+Policy: TypeAlias = Callable[[Any], Any]  # actions for n observations
 Statistic: TypeAlias = Literal["iqm", "mean", "median", "optimality_gap"]
 
 
@@ -39,20 +40,23 @@ class Actor(Protocol):
         ...
 
 
-def evaluate(agent: Actor, env: EnvLike, *, n_episodes: int = 10, seed: int = 0) -> FloatArray:
+def evaluate(
+    agent: Actor | Policy, env: EnvLike, *, n_episodes: int = 10, seed: int = 0
+) -> FloatArray:
     """Undiscounted returns of the deterministic policy, (n_episodes,).
 
     Episodes go on in lockstep, each in its own environment, so that the agent is asked for all
     actions at once. Those with a `receive(state, rewards)` are told rewards, too.
 
     Args:
-        agent: with `predict`.
+        agent: with `predict`, or a function from n observations to n actions.
         env: an id of gymnasium, or a function that makes an environment, whose episodes end.
         n_episodes: how many.
         seed: from which the first reset of each environment is seeded.
     """
     checks.integer(n_episodes, "n_episodes", minimum=1)
     checks.integer(seed, "seed", minimum=0)
+    predict = _predict(agent)
     make = partial(gymnasium.make, env) if isinstance(env, str) else env
     seeds = np.random.SeedSequence(seed).generate_state(n_episodes)
     envs = [make() for _ in range(n_episodes)]
@@ -62,7 +66,7 @@ def evaluate(agent: Actor, env: EnvLike, *, n_episodes: int = 10, seed: int = 0)
         returns, running = np.zeros(n_episodes), np.ones(n_episodes, dtype=bool)
         state, episode_start = None, np.ones(n_episodes, dtype=bool)
         while running.any():
-            actions, state = agent.predict(
+            actions, state = predict(
                 observations, state=state, episode_start=episode_start, deterministic=True
             )
             rewards = np.zeros(n_episodes)
@@ -77,6 +81,18 @@ def evaluate(agent: Actor, env: EnvLike, *, n_episodes: int = 10, seed: int = 0)
         for one in envs:
             one.close()
     return returns
+
+
+def _predict(agent: Actor | Policy) -> Callable[..., tuple[Any, Any]]:
+    """`agent.predict`, which a function has not."""
+    if hasattr(agent, "predict"):
+        return agent.predict
+    if not callable(agent):
+        raise ValueError(
+            f"agent must have predict, or be a function of observations, got {type(agent).__name__}"
+            "; pass an agent"
+        )
+    return lambda observation, state, **_: (agent(observation), state)
 
 
 def normalised_scores(returns: npt.ArrayLike, low: float, high: float) -> FloatArray:

@@ -23,6 +23,7 @@ from fenchel.mdp.snapshot import (
     add_transitions,
     collect_snapshots,
 )
+from fenchel.offline_rl import evaluate
 from fenchel.paper_figures._outcomes import not_run
 from fenchel.paper_figures._statistics import bootstrap
 
@@ -246,21 +247,6 @@ def mean_action(model: Any) -> Callable[[Any], Any]:
     return lambda o: model.predict(seen(o), deterministic=True)[0]
 
 
-def evaluate(act: Callable[[Any], Any], task: str, n_episodes: int, seed: int) -> FloatArray:
-    """Returns of a policy in the task itself, one an episode; all at the same time."""
-    envs = [gymnasium.make(task) for _ in range(n_episodes)]
-    observations = np.stack([env.reset(seed=seed + k)[0] for k, env in enumerate(envs)])
-    returns, there = np.zeros(n_episodes), list(range(n_episodes))
-    while there:
-        actions = act(observations[there])
-        for k, action in zip(list(there), actions, strict=True):
-            observations[k], reward, terminated, truncated, _ = envs[k].step(action)
-            returns[k] += float(reward)
-            if terminated or truncated:
-                there.remove(k)
-    return returns
-
-
 def train(model: Any, task: str, n_steps: int, callbacks: list[Any], seed: int) -> pd.DataFrame:
     """Train a model; steps and mean returns of evaluations, `POINTS` of them."""
     from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -271,7 +257,7 @@ def train(model: Any, task: str, n_steps: int, callbacks: list[Any], seed: int) 
     class Evaluations(BaseCallback):  # type: ignore[misc]
         def _on_step(self) -> bool:
             if self.num_timesteps % every == 0:
-                returns = evaluate(mean_action(model), task, EPISODES, 1000 * seed)
+                returns = evaluate(mean_action(model), task, n_episodes=EPISODES, seed=seed)
                 rows.append((self.num_timesteps, float(returns.mean())))
             return True
 

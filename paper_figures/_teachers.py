@@ -18,12 +18,12 @@ import tyro
 from fenchel.experiments.provenance import checkout, versions
 from fenchel.mdp.snapshot import collect_snapshots
 from fenchel.mdp.snapshot.bank import value_function
+from fenchel.offline_rl import evaluate
 from fenchel.paper_figures._snapshot import (
     FULL,
     SMALL,
     Actor,
     Teacher,
-    evaluate,
     make_model,
     mean_action,
 )
@@ -67,7 +67,8 @@ def train_teacher(teacher: Teacher, n_steps: int, seed: int) -> tuple[Any, float
     class Check(BaseCallback):  # type: ignore[misc]
         def _on_step(self) -> bool:
             nonlocal best
-            found = float(evaluate(mean_action(model), teacher.task, 10, 1000 * seed).mean())
+            returns = evaluate(mean_action(model), teacher.task, n_episodes=10, seed=seed)
+            found = float(returns.mean())
             print(f"{teacher}, seed {seed}, {self.num_timesteps} steps: {found:.1f}", flush=True)
             if found > max(scores):
                 best = keep(model)

@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 import gymnasium
 import numpy as np
 
+from ..evaluation import evaluate
 from . import cache
 from .dataset import OfflineDataset
 from .files import needed
@@ -88,14 +89,15 @@ def train(training: Training, seed: int) -> Run:
     sac = needed("stable_baselines3").SAC
     words = np.random.SeedSequence(seed)
     agent_seed, evaluation_seed, uniform_seed, expert_seed = _small_seeds(words, 4)
-    env = gymnasium.make(training.env_id)
-    uniform = _uniform_actions(env, uniform_seed)
-    ref_min = _mean_return(env, uniform, training.reference_episodes, uniform_seed)
+    task, n_reference = training.env_id, training.reference_episodes
+    draw = _uniform_actions(gymnasium.make(task), uniform_seed)
+    uniform = lambda observations: np.stack([draw(one) for one in observations])  # noqa: E731
+    ref_min = _mean_return(uniform, task, n_reference, uniform_seed)
     ends = np.linspace(0, training.training_steps, training.n_evaluations + 1).astype(int)
     with _global_generators_kept():
         model = sac(
             "MlpPolicy",
-            gymnasium.make(training.env_id),
+            gymnasium.make(task),
             learning_starts=training.learning_starts,
             policy_kwargs={"net_arch": [training.hidden, training.hidden]},
             seed=agent_seed,
@@ -106,9 +108,8 @@ def train(training: Training, seed: int) -> Run:
         evaluations, policies = [], []
         for first, end in pairwise(ends.tolist()):
             model.learn(end - first, callback=record, reset_num_timesteps=first == 0)
-            act = _actor(model.policy, deterministic=True)
             n = training.evaluation_episodes
-            evaluations.append(_mean_return(env, act, n, evaluation_seed))
+            evaluations.append(_mean_return(model.policy, task, n, evaluation_seed))
             policies.append(copy.deepcopy(model.policy))
         best = int(np.argmax(evaluations))
         if evaluations[best] <= ref_min:
@@ -118,8 +119,7 @@ def train(training: Training, seed: int) -> Run:
             )
         threshold = ref_min + (evaluations[best] - ref_min) / 3
         middle = int(np.argmax(np.array(evaluations) >= threshold))
-        expert = _actor(policies[best], deterministic=True)
-        ref_max = _mean_return(env, expert, training.reference_episodes, expert_seed)
+        ref_max = _mean_return(policies[best], task, n_reference, expert_seed)
     meta = {
         "ref_min": ref_min,
         "ref_max": ref_max,
@@ -169,7 +169,7 @@ def collect(
             act = _uniform_actions(env, action_seed)
         else:
             import_module("torch").manual_seed(action_seed)
-            act = _actor(policies[tier], deterministic=False)
+            act = lambda seen: policies[tier].predict(seen, deterministic=False)[0]  # noqa: E731
         observation, _ = env.reset(seed=reset_seed)
         while len(rows) < n_transitions:
             action = act(observation)
@@ -180,11 +180,6 @@ def collect(
     return _dataset(rows, {})
 
 
-def _actor(policy: Any, *, deterministic: bool) -> Policy:
-    """Actions of a policy of stable-baselines3 at observations."""
-    return lambda observation: policy.predict(observation, deterministic=deterministic)[0]
-
-
 def _uniform_actions(env: gymnasium.Env[Any, Any], seed: int) -> Policy:
     """Actions drawn from the action space."""
     space = copy.deepcopy(env.action_space)
@@ -192,17 +187,8 @@ def _uniform_actions(env: gymnasium.Env[Any, Any], seed: int) -> Policy:
     return lambda observation: space.sample()
 
 
-def _mean_return(env: gymnasium.Env[Any, Any], act: Policy, n_episodes: int, seed: int) -> float:
-    """Mean undiscounted return of some episodes."""
-    total = 0.0
-    for episode in range(n_episodes):
-        observation, _ = env.reset(seed=seed if episode == 0 else None)
-        over = False
-        while not over:
-            observation, reward, terminated, truncated, _ = env.step(act(observation))
-            total += float(reward)
-            over = terminated or truncated
-    return total / n_episodes
+def _mean_return(agent: Any, env_id: str, n_episodes: int, seed: int) -> float:
+    return float(evaluate(agent, env_id, n_episodes=n_episodes, seed=seed).mean())
 
 
 def _small_seeds(words: np.random.SeedSequence, n: int) -> list[int]:

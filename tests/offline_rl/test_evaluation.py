@@ -74,6 +74,13 @@ def test_episodes_in_lockstep_are_episodes_one_by_one() -> None:
     assert len(set(lengths)) > 3  # episodes do end at different times
 
 
+def test_a_function_of_observations_is_an_agent() -> None:
+    found = evaluate(lambda x: -np.clip(x, -1, 1), Walk, n_episodes=5, seed=3)
+    np.testing.assert_array_equal(found, evaluate(Centring(), Walk, n_episodes=5, seed=3))
+    with pytest.raises(ValueError, match="agent must have predict"):
+        evaluate(3, Walk)  # type: ignore[arg-type]
+
+
 def test_seeds_decide() -> None:
     one, same, other = (evaluate(Centring(), Walk, n_episodes=3, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(one, same)

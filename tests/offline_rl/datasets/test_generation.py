@@ -208,7 +208,7 @@ def test_numbers_that_do_not_go_with_the_name_are_refused() -> None:
 
 def test_what_was_generated_is_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     first = generate("LQR/medium", n_transitions=500)
-    assert (cache_root() / "LQR" / "medium-s0-n500-g1" / "meta.json").exists()
+    assert (cache_root() / "LQR" / "medium-s0-n500-g2" / "meta.json").exists()
     monkeypatch.setattr("fenchel.offline_rl.datasets.scripted.collect", None)  # not called again
     again = generate("LQR/medium", n_transitions=500)
     assert again.hash() == first.hash()
