@@ -90,6 +90,8 @@ def draw(data: Data) -> Drawing:
         draw_row(row, tables_by_variant(data, task), task, Teacher(task, "SAC", SMALL))
     for ax, name in zip(axes[1], ("steps, thousands", "steps, thousands", "return"), strict=True):
         ax.set_xlabel(name)
+    for ax in axes[:, 2]:
+        ax.locator_params(axis="x", nbins=5)
     return figure
 
 
