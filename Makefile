@@ -38,8 +38,8 @@ dist: .venv/.test  ## sdist -> wheel -> import from an empty directory
 bench: .venv/.test  ## speed against peers in the same run
 	.venv/bin/fenchel bench
 
-# SMPyBandits 0.9.7 needs numpy < 2 and scipy < 1.12: it gets an environment of its own.
-bench-peers: .venv-peers/.done
+# SMPyBandits 0.9.7 needs numpy < 2 and scipy < 1.12, d3rlpy gymnasium 1.0.0: environments of their own.
+bench-peers: .venv-peers/.done .venv-d3rlpy/.done
 
 .venv/.base: pyproject.toml constraints.txt
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
@@ -55,5 +55,11 @@ bench-peers: .venv-peers/.done
 	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet "numpy<2" "scipy<1.12" SMPyBandits==0.9.7
 	touch $@
 
+.venv-d3rlpy/.done:
+	$(PYTHON) -m venv .venv-d3rlpy
+	.venv-d3rlpy/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt torch
+	.venv-d3rlpy/bin/python -m pip --disable-pip-version-check install --quiet d3rlpy
+	touch $@
+
 clean:
-	rm -rf .venv .venv-peers build dist results *.egg-info
+	rm -rf .venv .venv-peers .venv-d3rlpy build dist results *.egg-info

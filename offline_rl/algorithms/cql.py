@@ -24,7 +24,7 @@ has no gradient, and by evaluating the policy once for the n actions of a state.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Unpack
 
@@ -47,6 +47,7 @@ from .networks import (
 )
 
 _LOG_STD = -20.0, 2.0  # least and greatest
+_AT_ONCE = 2048  # rows of critics whose layers a core's cache holds; a GPU takes all
 
 
 def importance_logsumexp(values: Tensor, log_densities: Tensor) -> Tensor:
@@ -149,14 +150,25 @@ class CQL(Agent):
             next_values = torch.minimum(*networks["critics_target"](s_next, next_actions))
             y = bellman_target(r, continues, next_values, self.discount)
             proposals, log_densities = self._propose((mean, log_std), (next_mean, next_log_std))
-        values = critics(s, a)
-        bellman_loss = regression_loss(values, y)
-        conservative = importance_logsumexp(_at(critics, s, proposals), log_densities) - values
-        gap = conservative.mean(dim=-1).sum()
-
         descend(optimisers["temperature"], temperature_loss)
         descend(optimisers["policy"], policy_loss)
-        descend(optimisers["critics"], bellman_loss + self.min_q_weight * gap)
+
+        gap, bellman_loss = torch.zeros_like(y[0]), torch.zeros_like(y[0])
+
+        def losses_of_parts() -> Iterator[Tensor]:
+            size = len(s) if s.is_cuda else max(1, _AT_ONCE // proposals.shape[1])
+            parts = (x.split(size) for x in (s, a, y, proposals, log_densities))
+            for here, recorded, target, proposed, density in zip(*parts, strict=True):
+                share = len(here) / len(s)
+                values = critics(here, recorded)
+                error = share * regression_loss(values, target)
+                level = importance_logsumexp(_at(critics, here, proposed), density)
+                excess = share * (level - values).mean(dim=-1).sum()
+                bellman_loss.add_(error.detach())
+                gap.add_(excess.detach())
+                yield error + self.min_q_weight * excess
+
+        descend(optimisers["critics"], losses_of_parts())
         soft_update(networks["critics_target"], critics, self.soft_update_rate)
         losses = {
             "policy_loss": policy_loss,

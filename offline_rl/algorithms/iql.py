@@ -131,8 +131,11 @@ class IQL(Agent):
         }
 
     def _optimise(self, networks: nn.ModuleDict) -> dict[str, torch.optim.Optimizer]:
-        names = ("value", "policy", "critics")
-        return {name: adam(networks[name], self.learning_rate) for name in names}
+        others = nn.ModuleList([networks["policy"], networks["critics"]])
+        return {
+            "value": adam(networks["value"], self.learning_rate),
+            "policy and critics": adam(others, self.learning_rate),
+        }
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """A step of the value, of the policy and of the critics."""
@@ -146,14 +149,12 @@ class IQL(Agent):
         descend(optimisers["value"], value_loss)
 
         with torch.no_grad():
-            advantages = q - value(s)[0]
-            y = bellman_target(r, continues, value(s_next)[0], self.discount)
-        weights = advantage_weights(advantages, self.inverse_temperature, self.weights_max)
+            v, v_next = value(torch.cat([s, s_next]))[0].chunk(2)
+            y = bellman_target(r, continues, v_next, self.discount)
+        weights = advantage_weights(q - v, self.inverse_temperature, self.weights_max)
         policy_loss = -(weights * policy.log_prob(s, a)).mean()
-        descend(optimisers["policy"], policy_loss)
-
         critic_loss = regression_loss(critics(s, a), y)
-        descend(optimisers["critics"], critic_loss)
+        descend(optimisers["policy and critics"], policy_loss + critic_loss)
         soft_update(networks["critics_target"], critics, self.soft_update_rate)
         losses = {"value_loss": value_loss, "policy_loss": policy_loss, "critic_loss": critic_loss}
         return {name: loss.detach() for name, loss in losses.items()}

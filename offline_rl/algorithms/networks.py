@@ -11,7 +11,7 @@ Weights and biases start uniform in ±1/√(inputs), as PyTorch's linear layers 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -140,17 +140,26 @@ def adam(module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
 
 
 def descend(
-    optimiser: torch.optim.Optimizer, loss: Tensor, *, max_norm: float | None = None
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor | Iterable[Tensor],
+    *,
+    max_norm: float | None = None,
 ) -> None:
     """A step of the optimiser's parameters, without gradients for any others.
 
     Args:
         optimiser: of the parameters.
-        loss: ().
+        loss: (), or what it is a sum of: each part is dropped before the next is asked for.
         max_norm: greatest norm of the gradient, which is shortened to it; None: as it is.
     """
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    gradients = torch.autograd.grad(loss, parameters)
+    gradients: list[Tensor] = []
+    for part in (loss,) if isinstance(loss, Tensor) else loss:
+        found = torch.autograd.grad(part, parameters)
+        if gradients:
+            torch._foreach_add_(gradients, found)
+        else:
+            gradients = list(found)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     if max_norm is not None:

@@ -93,6 +93,18 @@ def test_without_weight_a_step_is_soft_actor_critic_without_bonus() -> None:
             torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
 
 
+def test_parts_of_a_batch_add_up_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """9 states at once, and in parts of 2, the last of 1."""
+    once, parts = started(), started()
+    metrics = once.update(batch())
+    monkeypatch.setattr("fenchel.offline_rl.algorithms.cql._AT_ONCE", 18)  # 9 proposals a state
+    found = parts.update(batch())
+    for name, value in metrics.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+    for one, two in zip(once.networks.parameters(), parts.networks.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
 def test_the_weight_lowers_values_of_other_actions() -> None:
     """Where all actions recorded are ½, log ∫ exp Q − Q(½) falls below log of the volume."""
     gaps = {}

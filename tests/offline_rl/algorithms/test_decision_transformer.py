@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fenchel.offline_rl.algorithms import DecisionTransformer
-from fenchel.offline_rl.algorithms.decision_transformer import Dropout, Window
+from fenchel.offline_rl.algorithms.decision_transformer import Block, Dropout, Window, visible
 from fenchel.offline_rl.datasets import OfflineDataset
 
 
@@ -77,6 +77,13 @@ def test_later_tokens_are_not_seen() -> None:
         np.testing.assert_array_equal(seen[0], np.arange(4) <= t)
         np.testing.assert_array_equal(seen[1], np.arange(4) <= t)
         np.testing.assert_array_equal(seen[2], np.arange(4) < t)
+
+
+def test_a_block_gives_the_tokens_that_are_wanted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    block, x = Block(8, 2, Dropout(0.0, generator)), torch.randn(3, 12, 8, generator=generator)
+    mask = visible(torch.tensor([[True] * 4, [False, True, True, True], [False] * 3 + [True]]))
+    torch.testing.assert_close(block(x, mask, slice(1, None, 3)), block(x, mask)[:, 1::3])
 
 
 def test_padding_has_no_part_in_anything() -> None:

@@ -131,6 +131,17 @@ def test_a_step_leaves_other_parameters_without_gradient() -> None:
     torch.testing.assert_close(policy.bias, before - 0.5 * critic.weight.detach()[0])
 
 
+def test_a_step_of_parts_is_that_of_their_sum() -> None:
+    once, parts = (nn.Linear(3, 1), nn.Linear(3, 1))
+    parts.load_state_dict(once.state_dict())
+    x = torch.randn(8, 3, generator=generator())
+    descend(torch.optim.SGD(once.parameters(), lr=0.1), (once(x) ** 2).sum())
+    losses = ((parts(some) ** 2).sum() for some in x.split(3))
+    descend(torch.optim.SGD(parts.parameters(), lr=0.1), losses)
+    torch.testing.assert_close(once.weight, parts.weight)
+    torch.testing.assert_close(once.bias, parts.bias)
+
+
 def test_a_long_gradient_is_shortened() -> None:
     layer = nn.Linear(1, 1, bias=False)
     optimiser = torch.optim.SGD(layer.parameters(), lr=1.0)
