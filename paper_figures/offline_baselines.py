@@ -107,6 +107,7 @@ def draw(data: Data) -> Drawing:
         axes[1].plot([value, value], [place - 0.3, place + 0.3], color="k")
     axes[1].set_yticks(range(len(agents)), agents)
     axes[1].invert_yaxis()
+    axes[1].set_xlim(min(0, axes[1].get_xlim()[0]), max(105, axes[1].get_xlim()[1]))
     axes[1].set(title=f"interquartile mean of {len(datasets)} datasets", xlabel="score")
     return figure
 

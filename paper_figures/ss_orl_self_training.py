@@ -101,7 +101,7 @@ def draw(data: Data) -> Drawing:
         beside.plot(at, shares.mean(axis=0), ":", color="0.4")
         beside.set(ylim=(0, 1.05), ylabel="share with other returns (dotted)")
         row[0].set(yscale="log", title=f"{dataset}: error of labels")
-        row[1].set(yscale="log", title="self-training by rounds", xticks=at)
+        row[1].set(ylim=(0, None), title="error by rounds of self-training", xticks=at)
         row[2].set(title="score")
     axes[-1][1].set_xlabel("round")
     return figure
