@@ -105,7 +105,7 @@ def draw(data: Data) -> Drawing:
         row[0].legend()
         row[1].legend()
     for ax in axes[-1]:
-        ax.set_xlabel("q, share from whose trajectories the labelled tenth is drawn")
+        ax.set_xlabel("q, share of the worst that may be labelled")
     return figure
 
 
