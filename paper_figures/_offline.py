@@ -28,6 +28,8 @@ LOCOMOTION = tuple(
 LABELLED, SS, ORACLE = "labelled only", "SS-ORL", "oracle"
 ENSEMBLE, SELF_TRAINED = "SS-ORL, 3 densities", "self-training"
 METHODS = (LABELLED, SS, ORACLE)
+WORST = 0.1  # q: labelled trajectories are the worst tenth
+CLOSE = 5.0  # points of a score that are no difference
 COLOUR = {LABELLED: "C6", SS: "C1", ORACLE: "C0", ENSEMBLE: "C4", SELF_TRAINED: "C2"}
 N_EPISODES = 30  # of an evaluation, as in the paper's code
 N_ROUNDS, N_MODELS = 5, 3  # of self-training
@@ -80,9 +82,34 @@ def cell(
     """A run, with what it has no use for set to one value."""
     quality = 1.0 if method == ORACLE else quality
     n_inverse_steps = 0 if method in (LABELLED, ORACLE) else n_inverse_steps
-    return Run(
-        dataset, method, quality, agent, size, n_steps, n_inverse_steps, source(dataset)
-    )  # fmt: skip
+    return Run(dataset, method, quality, agent, size, n_steps, n_inverse_steps, source(dataset))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Agents, one a seed and combination of the four tuples; what methods share is run once."""
+
+    datasets: tuple[str, ...]
+    size: str
+    n_steps: int
+    n_inverse_steps: int
+    n_seeds: int
+    methods: tuple[str, ...] = METHODS
+    qualities: tuple[float, ...] = (WORST,)
+    agents: tuple[str, ...] = ("TD3+BC",)
+    n_replications: int = 1
+
+
+def cells(settings: Settings) -> list[Run]:
+    """Its runs; one for all q of a method that has none."""
+    found = [
+        cell(dataset, method, q, agent, settings.size, settings.n_steps, settings.n_inverse_steps)
+        for dataset in settings.datasets
+        for agent in settings.agents
+        for q in settings.qualities
+        for method in settings.methods
+    ]
+    return list(dict.fromkeys(found))
 
 
 # ---------------------------------------------------------------------------- data and agents
@@ -126,8 +153,8 @@ def load(name: str, source: str, seed: int) -> tuple[Any, float]:
 def make_agent(config: Run, bound: float, seed: int) -> Any:
     """An agent. FULL: defaults, which are the papers'.
 
-    SMALL: networks of 64 by 64 for thousands of steps, with larger rates, as steps are fewer:
-    chosen on seeds that no figure has.
+    SMALL: networks of 64 by 64 for thousands of steps, with larger rates, as steps are fewer. They
+    are first guesses, and not tuned.
     """
     from fenchel import offline_rl
 
@@ -161,18 +188,15 @@ def make_agent(config: Run, bound: float, seed: int) -> Any:
     return makers[config.agent]()
 
 
-def make_inverse(config: Run, bound: float, seed: int) -> Any:
-    """FULL: the paper's. SMALL: from (s, s'), an ensemble of densities where doubt is needed."""
+def make_inverse(size: str, n_steps: int, bound: float, seed: int, **more: Any) -> Any:
+    """A model of inverse dynamics, as in the paper's code or small; more: its arguments."""
     from fenchel.offline_rl import InverseDynamics
 
-    several = config.method in (ENSEMBLE, SELF_TRAINED)
-    n_models = N_MODELS if several else 1
-    limits: dict[str, Any] = {"action_low": -bound, "action_high": bound, "seed": seed}
-    if config.size == FULL:
-        return InverseDynamics(n_models=n_models, n_steps=config.n_inverse_steps, **limits)
+    if size == SMALL:
+        small = {"hidden": (128, 128), "dropout": 0.0, "learning_rate": 1e-3, "batch_size": 256}
+        more = {**small, "device": "cpu", **more}
     return InverseDynamics(
-        window=0, stochastic=several, n_models=n_models, hidden=(128, 128), dropout=0.0,
-        learning_rate=1e-3, batch_size=256, n_steps=config.n_inverse_steps, device="cpu", **limits,
+        n_steps=n_steps, action_low=-bound, action_high=bound, seed=seed, **more
     )  # fmt: skip
 
 
@@ -196,7 +220,11 @@ def run(config: Run, seed: int) -> pd.DataFrame:
         split = split_labelled(dataset, config.quality, rng=np.random.default_rng(seed))
         given = dataset.subset(split.labelled)
     if config.method not in (LABELLED, ORACLE):
-        inverse = make_inverse(config, bound, seed)
+        several = config.method in (ENSEMBLE, SELF_TRAINED)
+        more: dict[str, Any] = {"n_models": N_MODELS if several else 1}
+        if config.size == SMALL:  # from (s, s'); densities where their doubt is needed
+            more |= {"window": 0, "stochastic": several}
+        inverse = make_inverse(config.size, config.n_inverse_steps, bound, seed, **more)
         rounds = N_ROUNDS if config.method == SELF_TRAINED else 1
         labeller = SemiSupervisedOfflineRL(agent, inverse, rounds=rounds)
         given = labeller.label(split.dataset, progress=False)
@@ -224,13 +252,18 @@ def tables_of(results: Results[Any, Run]) -> Data:
     return {config: list(results[config]) for config in results.configs}
 
 
+def datasets_of(data: Data) -> list[str]:
+    """Names, in the order of the settings."""
+    return list(dict.fromkeys(one.dataset for one in data))
+
+
 def column(tables: Sequence[pd.DataFrame], name: str = "score") -> FloatArray:
     """A number of each seed."""
     return np.array([float(table[name].iloc[0]) for table in tables])
 
 
 def find(
-    data: Data, dataset: str, method: str, quality: float = 0.1, agent: str = "TD3+BC"
+    data: Data, dataset: str, method: str, quality: float = WORST, agent: str = "TD3+BC"
 ) -> list[pd.DataFrame]:
     """The tables of one cell, whatever its steps; none if it was not run."""
     quality = 1.0 if method == ORACLE else quality
@@ -245,7 +278,7 @@ def scores(
     data: Data,
     datasets: Sequence[str],
     method: str,
-    quality: float = 0.1,
+    quality: float = WORST,
     agent: str = "TD3+BC",
 ) -> FloatArray:
     """Of seeds, means over those of the datasets that were run; empty if none was."""

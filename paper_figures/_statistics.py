@@ -1,8 +1,12 @@
 """Intervals that several figures need."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+
+from fenchel.core.checks import FloatArray
 
 
 def interval(values: npt.ArrayLike) -> tuple[float, float, float]:
@@ -13,6 +17,15 @@ def interval(values: npt.ArrayLike) -> tuple[float, float, float]:
         return mean, -np.inf, np.inf
     half = float(stats.t.ppf(0.975, n - 1) * each.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half
+
+
+def bars(values: Iterable[npt.ArrayLike]) -> tuple[FloatArray, FloatArray]:
+    """Means of k samples, (k,), and lengths below and above them for errorbar, (2, k).
+
+    The lengths are those of `interval`; 0 where a sample is of one value.
+    """
+    middle, low, high = np.array([interval(each) for each in values]).T
+    return middle, np.where(np.isfinite(low), [middle - low, high - middle], 0.0)
 
 
 def bootstrap(values: npt.ArrayLike) -> tuple[float, float, float]:

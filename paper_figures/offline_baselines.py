@@ -15,7 +15,6 @@ Claims:  on data of several qualities algorithms that learn values are better th
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,10 +31,11 @@ from fenchel.paper_figures._offline import (
     OWN,
     SMALL,
     Data,
-    Run,
+    Settings,
     at_least_as_good,
-    cell,
+    cells,
     column,
+    datasets_of,
     find,
     run,
     scores,
@@ -45,37 +45,12 @@ from fenchel.paper_figures._outcomes import not_run
 from fenchel.paper_figures._statistics import interval
 
 TIERS = ("random", "medium", "medium-replay", "medium-expert", "expert")
-POINT, LQR, MAZE = (
-    tuple(f"{world}/{tier}" for tier in TIERS) for world in ("PointMass2D", "LQR", "StitchMaze2D")
-)
 HALVES = "StitchMaze2D/halves"
+WORLDS = ("PointMass2D", "LQR", "StitchMaze2D")
+SCRIPTED = (*(f"{world}/{tier}" for world in WORLDS for tier in TIERS), HALVES)
 FEWER = ("PointMass2D/medium-replay", "LQR/medium-expert", HALVES)
 MIXED = ("medium-replay", "medium-expert")  # tiers of several qualities
 NEAR = 90.0  # a score that is an expert's
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Agents, one a seed, dataset and algorithm."""
-
-    datasets: tuple[str, ...]
-    agents: tuple[str, ...]
-    size: str
-    n_steps: int
-    n_seeds: int
-    n_replications: int = 1
-
-
-def cells(settings: Settings) -> list[Run]:
-    return [
-        cell(dataset, ORACLE, 1.0, agent, settings.size, settings.n_steps)
-        for dataset in settings.datasets
-        for agent in settings.agents
-    ]
-
-
-def datasets_of(data: Data) -> list[str]:
-    return list(dict.fromkeys(one.dataset for one in data))
 
 
 def agents_of(data: Data) -> list[str]:
@@ -160,9 +135,21 @@ EXPERIMENT = Experiment(
     run=run,
     cells=cells,
     presets={
-        "quick": Settings(FEWER, ("BC", "TD3+BC", "IQL"), SMALL, 1000, n_seeds=1),
-        "standard": Settings((*POINT, *LQR, *MAZE, HALVES), AGENTS, SMALL, 2000, n_seeds=3),
-        "paper": Settings(LOCOMOTION, AGENTS, FULL, 200_000, n_seeds=5),
+        "quick": Settings(
+            FEWER, SMALL, 1000, 0, n_seeds=1, methods=(ORACLE,), agents=("BC", "TD3+BC", "IQL")
+        ),
+        "standard": Settings(
+            SCRIPTED,
+            SMALL,
+            2000,
+            0,
+            n_seeds=3,
+            methods=(ORACLE,),
+            agents=AGENTS,
+        ),
+        "paper": Settings(
+            LOCOMOTION, FULL, 200_000, 0, n_seeds=5, methods=(ORACLE,), agents=AGENTS
+        ),
     },
 )
 FIGURE = Figure(

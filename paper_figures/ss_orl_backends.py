@@ -13,7 +13,6 @@ Claims:  with each algorithm SS-ORL is better than labelled trajectories alone, 
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +20,7 @@ from matplotlib.figure import Figure as Drawing
 
 from fenchel.experiments import Claim, Experiment, Figure, Outcome, main
 from fenchel.paper_figures._offline import (
+    CLOSE,
     COLOUR,
     FULL,
     LABELLED,
@@ -32,46 +32,20 @@ from fenchel.paper_figures._offline import (
     POINT,
     SMALL,
     SS,
+    WORST,
     Data,
-    Run,
+    Settings,
     at_least_as_good,
-    cell,
+    cells,
+    datasets_of,
     gap_note,
     run,
     scores,
     tables_of,
 )
-from fenchel.paper_figures._statistics import interval
+from fenchel.paper_figures._statistics import bars
 
 AGENTS = ("TD3+BC", "CQL", "DT", "IQL")
-QUALITY, CLOSE = 0.1, 5.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Splits, one a seed, dataset and algorithm; each trains the three agents."""
-
-    datasets: tuple[str, ...]
-    agents: tuple[str, ...]
-    size: str
-    n_steps: int
-    n_inverse_steps: int
-    n_seeds: int
-    n_replications: int = 1
-
-
-def cells(settings: Settings) -> list[Run]:
-    sizes = settings.size, settings.n_steps, settings.n_inverse_steps
-    return [
-        cell(dataset, method, QUALITY, agent, *sizes)
-        for dataset in settings.datasets
-        for agent in settings.agents
-        for method in METHODS
-    ]
-
-
-def datasets_of(data: Data) -> list[str]:
-    return list(dict.fromkeys(one.dataset for one in data))
 
 
 def draw(data: Data) -> Drawing:
@@ -82,9 +56,8 @@ def draw(data: Data) -> Drawing:
     )  # fmt: skip
     for ax, dataset in zip(axes[:, 0], datasets, strict=True):
         for shift, method in zip((-0.22, 0.0, 0.22), METHODS, strict=True):
-            each = [scores(data, [dataset], method, QUALITY, agent) for agent in agents]
-            middle, low, high = np.array([interval(one) for one in each]).T
-            bar = np.where(np.isfinite(low), [middle - low, high - middle], 0)
+            each = [scores(data, [dataset], method, WORST, agent) for agent in agents]
+            middle, bar = bars(each)
             x, color = np.arange(len(agents)) + shift, COLOUR[method]
             ax.errorbar(x, middle, bar, fmt="o", ms=7, color=color, capsize=4, label=method)
             ax.plot(x, np.array(each), ".", color=color, alpha=0.4)
@@ -101,7 +74,7 @@ def compared(
 
     def check(data: Data) -> Outcome:
         one, two = (
-            (f"{method} on {agent}", scores(data, datasets_of(data), method, QUALITY, agent))
+            (f"{method} on {agent}", scores(data, datasets_of(data), method, WORST, agent))
             for method, agent in (first, second)
         )
         return at_least_as_good(one, two, lack)
@@ -124,7 +97,7 @@ def claims(agent: str) -> list[Claim[Data]]:
 def notes(data: Data) -> list[str]:
     pairs = dict.fromkeys((one.dataset, one.source, one.agent) for one in data)
     return [
-        f"{dataset}, {source}, {agent}: {gap_note(data, dataset, QUALITY, agent)}"
+        f"{dataset}, {source}, {agent}: {gap_note(data, dataset, WORST, agent)}"
         for dataset, source, agent in pairs
     ]
 
@@ -135,9 +108,9 @@ EXPERIMENT = Experiment(
     run=run,
     cells=cells,
     presets={
-        "quick": Settings((POINT,), ("TD3+BC", "IQL"), SMALL, 2000, 1000, n_seeds=1),
-        "standard": Settings((POINT,), AGENTS, SMALL, 4000, 1500, n_seeds=5),
-        "paper": Settings(LOCOMOTION, AGENTS, FULL, 200_000, 100_000, n_seeds=5),
+        "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1, agents=("TD3+BC", "IQL")),
+        "standard": Settings((POINT,), SMALL, 4000, 1500, n_seeds=5, agents=AGENTS),
+        "paper": Settings(LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5, agents=AGENTS),
     },
 )
 FIGURE = Figure(

@@ -46,10 +46,11 @@ from fenchel.paper_figures._offline import (
     POINT,
     SMALL,
     load,
+    make_inverse,
     source,
 )
 from fenchel.paper_figures._outcomes import not_run
-from fenchel.paper_figures._statistics import interval
+from fenchel.paper_figures._statistics import bars, interval
 
 ORBITS, PUSHES = "orbits", "pushes"
 HIDDEN = (ORBITS, PUSHES)
@@ -168,10 +169,12 @@ def make_run(config: Config, seed: int) -> pd.DataFrame:
     """One row: nll, constant_nll, inside, outside, least_nll, least_error; nan: there is none."""
     import torch
 
-    from fenchel.offline_rl import InverseDynamics, proxy_error, split_labelled
+    from fenchel.offline_rl import proxy_error, split_labelled
 
     row = dict.fromkeys(("nll", "inside", "outside", "least_nll", "least_error"), np.nan)
-    bound, small = 1.0, config.size == SMALL
+    bound = 1.0
+    if config.size == SMALL:
+        torch.set_num_threads(1)
     if config.task in HIDDEN:
         streams = [np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(2)]
         train, _, _ = collect(config.task, N_TRAIN, streams[0])
@@ -181,17 +184,9 @@ def make_run(config: Config, seed: int) -> pd.DataFrame:
         dataset, bound = load(config.task, config.source, seed)
         split = split_labelled(dataset, QUALITY, rng=np.random.default_rng(seed))
         train, held = split.dataset, dataset.subset(split.inside)
-    sizes: dict[str, Any] = {}
-    if small:
-        torch.set_num_threads(1)
-        sizes = {
-            "hidden": (128, 128), "dropout": 0.0, "learning_rate": 1e-3, "batch_size": 256,
-            "device": "cpu",
-        }  # fmt: skip
-    model = InverseDynamics(
-        window=config.window, stochastic=config.stochastic, n_steps=config.n_steps,
-        action_low=-bound, action_high=bound, seed=seed, **sizes,
-    ).fit(train, progress=False)  # fmt: skip
+    kind = {"window": config.window, "stochastic": config.stochastic}
+    model = make_inverse(config.size, config.n_steps, bound, seed, **kind)
+    model.fit(train, progress=False)
     if config.task in HIDDEN:
         row["inside"] = float(((model.predict(held).actions - held.actions) ** 2).mean())
     else:
@@ -234,9 +229,7 @@ def draw(data: Data) -> Drawing:
         at, color = windows(data, task), COLOUR[task]
         for ax, name, kinds in ((axes[0], "nll", (True,)), (axes[1], "inside", (True, False))):
             for kind in kinds:
-                each = [interval(data[task, k, kind][name]) for k in at]
-                middle, low, high = np.array(each).T
-                bar = np.where(np.isfinite(low), [middle - low, high - middle], 0)
+                middle, bar = bars(data[task, k, kind][name] for k in at)
                 label = f"{task}, {KIND[kind]}"
                 ax.errorbar(at, middle, bar, fmt=STYLE[kind], color=color, capsize=3, label=label)
         bounds = data[task, at[0], True][["least_nll", "least_error"]].mean()

@@ -19,7 +19,6 @@ Claims:  with a tenth labelled, all of it from the worst tenth, SS-ORL is as goo
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,6 +26,7 @@ from matplotlib.figure import Figure as Drawing
 
 from fenchel.experiments import Claim, Experiment, Figure, Outcome, main
 from fenchel.paper_figures._offline import (
+    CLOSE,
     COLOUR,
     FULL,
     LABELLED,
@@ -40,10 +40,11 @@ from fenchel.paper_figures._offline import (
     SMALL,
     SS,
     Data,
-    Run,
+    Settings,
     at_least_as_good,
-    cell,
+    cells,
     column,
+    datasets_of,
     find,
     gap_note,
     run,
@@ -51,33 +52,7 @@ from fenchel.paper_figures._offline import (
     tables_of,
 )
 from fenchel.paper_figures._outcomes import not_run
-from fenchel.paper_figures._statistics import interval
-
-CLOSE = 5.0  # points of a score
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Splits, one a seed, dataset and q; each trains the three agents."""
-
-    datasets: tuple[str, ...]
-    qualities: tuple[float, ...]
-    size: str
-    n_steps: int
-    n_inverse_steps: int
-    n_seeds: int
-    n_replications: int = 1
-
-
-def cells(settings: Settings) -> list[Run]:
-    sizes = settings.size, settings.n_steps, settings.n_inverse_steps
-    found = [
-        cell(dataset, method, q, "TD3+BC", *sizes)
-        for dataset in settings.datasets
-        for q in settings.qualities
-        for method in METHODS
-    ]
-    return list(dict.fromkeys(found))  # the oracle has no q
+from fenchel.paper_figures._statistics import bars
 
 
 def qualities(data: Data, dataset: str) -> list[float]:
@@ -85,15 +60,14 @@ def qualities(data: Data, dataset: str) -> list[float]:
 
 
 def draw(data: Data) -> Drawing:
-    datasets = list(dict.fromkeys(one.dataset for one in data))
+    datasets = datasets_of(data)
     figure, axes = plt.subplots(len(datasets), 2, figsize=(10, 3.7 * len(datasets)), squeeze=False)
     for row, dataset in zip(axes, datasets, strict=True):
         at = qualities(data, dataset)
         for place, method in enumerate(METHODS):
             x, color = np.array(at) + 0.012 * (place - 1), COLOUR[method]
             each = np.array([column(find(data, dataset, method, q)) for q in at])  # (q, seeds)
-            middle, low, high = np.array([interval(one) for one in each]).T
-            bar = np.where(np.isfinite(low), [middle - low, high - middle], 0)
+            middle, bar = bars(each)
             row[0].errorbar(x, middle, bar, fmt="-o", ms=5, color=color, capsize=3)
             row[0].plot(x, each, ".", color=color, alpha=0.4)
             row[0].plot([], [], "-o", color=color, label=method)
@@ -154,9 +128,13 @@ EXPERIMENT = Experiment(
     run=run,
     cells=cells,
     presets={
-        "quick": Settings((POINT,), (0.1, 1.0), SMALL, 2000, 1000, n_seeds=1),
-        "standard": Settings((POINT, PENDULUM), (0.1, 0.3, 0.5, 1.0), SMALL, 4000, 1500, n_seeds=5),
-        "paper": Settings(LOCOMOTION, (0.1, 0.3, 0.5, 0.7, 1.0), FULL, 200_000, 100_000, n_seeds=5),
+        "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1, qualities=(0.1, 1.0)),
+        "standard": Settings(
+            (POINT, PENDULUM), SMALL, 4000, 1500, n_seeds=5, qualities=(0.1, 0.3, 0.5, 1.0)
+        ),
+        "paper": Settings(
+            LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5, qualities=(0.1, 0.3, 0.5, 0.7, 1.0)
+        ),
     },
 )
 FIGURE = Figure(

@@ -14,7 +14,6 @@ Claims:  all at once is as good as rounds: in score, up to five points, and in t
 """
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,6 +23,7 @@ from matplotlib.figure import Figure as Drawing
 from fenchel.core.checks import FloatArray
 from fenchel.experiments import Claim, Experiment, Figure, Outcome, at_most, main
 from fenchel.paper_figures._offline import (
+    CLOSE,
     COLOUR,
     ENSEMBLE,
     FULL,
@@ -35,73 +35,55 @@ from fenchel.paper_figures._offline import (
     SELF_TRAINED,
     SMALL,
     SS,
+    WORST,
     Data,
-    Run,
+    Settings,
     at_least_as_good,
-    cell,
+    cells,
     column,
+    datasets_of,
     find,
     run,
     scores,
     tables_of,
 )
 from fenchel.paper_figures._outcomes import not_run
-from fenchel.paper_figures._statistics import interval
+from fenchel.paper_figures._statistics import bars, interval
 
 SHOWN = (SS, ENSEMBLE, SELF_TRAINED, ORACLE)
-QUALITY, CLOSE, FACTOR = 0.1, 5.0, 2.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Splits, one a seed, and datasets; each trains the agents shown."""
-
-    datasets: tuple[str, ...]
-    size: str
-    n_steps: int
-    n_inverse_steps: int
-    n_seeds: int
-    n_replications: int = 1
-
-
-def cells(settings: Settings) -> list[Run]:
-    sizes = settings.size, settings.n_steps, settings.n_inverse_steps
-    return [
-        cell(dataset, method, QUALITY, "TD3+BC", *sizes)
-        for dataset in settings.datasets
-        for method in SHOWN
-    ]
+FACTOR = 2.0
 
 
 def draw_points(ax: Any, values: dict[str, FloatArray]) -> None:
     """Methods side by side: seeds as dots, means with their intervals."""
     for place, (method, each) in enumerate(values.items()):
-        middle, low, high = interval(each)
-        bar = [[middle - low], [high - middle]] if np.isfinite(low) else None
+        middle, bar = bars([each])
         color = COLOUR[method]
-        ax.errorbar(place, middle, bar, fmt="o", ms=7, color=color, capsize=4)
+        ax.errorbar([place], middle, bar, fmt="o", ms=7, color=color, capsize=4)
         ax.plot(np.full(len(each), place), each, ".", color=color, alpha=0.4)
     ax.set_xticks(range(len(values)), [name.replace(", ", ",\n") for name in values])
     ax.set_xlim(-0.5, len(values) - 0.5)
 
 
 def draw(data: Data) -> Drawing:
-    datasets = list(dict.fromkeys(one.dataset for one in data))
+    datasets = datasets_of(data)
     figure, axes = plt.subplots(len(datasets), 3, figsize=(13, 3.9 * len(datasets)), squeeze=False)
     for row, dataset in zip(axes, datasets, strict=True):
-        found = {method: find(data, dataset, method, QUALITY) for method in SHOWN}
+        found = {method: find(data, dataset, method, WORST) for method in SHOWN}
         draw_points(row[0], {m: column(found[m], "outside") for m in SHOWN if m != ORACLE})
         draw_points(row[2], {m: column(found[m]) for m in SHOWN})
         rounds = np.array([table["error"] for table in found[SELF_TRAINED]])  # (seeds, R)
         shares = np.array([table["share"] for table in found[SELF_TRAINED]])
         at, color = np.arange(1, rounds.shape[1] + 1), COLOUR[SELF_TRAINED]
-        row[1].plot(at, rounds.mean(axis=0), "-o", color=color, label="error of the round's labels")
+        row[1].plot(at, rounds.mean(axis=0), "-o", color=color)
         row[1].plot(at, rounds.T, ".", color=color, alpha=0.4)
         beside = row[1].twinx()
         beside.plot(at, shares.mean(axis=0), ":", color="0.4")
         beside.set(ylim=(0, 1.05), ylabel="share with other returns (dotted)")
         row[0].set(yscale="log", title=f"{dataset}: error of labels")
-        row[1].set(ylim=(0, None), title="error by rounds of self-training", xticks=at)
+        row[1].set(
+            ylim=(0, 1.1 * rounds.max()), title="error by rounds of self-training", xticks=at
+        )
         row[2].set(title="score")
     axes[-1][1].set_xlabel("round")
     return figure
@@ -110,7 +92,7 @@ def draw(data: Data) -> Drawing:
 def as_good(task: str, datasets: tuple[str, ...]) -> list[Claim[Data]]:
     def score(data: Data) -> Outcome:
         one, two = (
-            (name, scores(data, datasets, name, QUALITY)) for name in (ENSEMBLE, SELF_TRAINED)
+            (name, scores(data, datasets, name, WORST)) for name in (ENSEMBLE, SELF_TRAINED)
         )
         return at_least_as_good(one, two, CLOSE)
 
@@ -118,8 +100,8 @@ def as_good(task: str, datasets: tuple[str, ...]) -> list[Claim[Data]]:
         ratios = [
             np.log2(column(one, "outside") / column(two, "outside"))
             for dataset in datasets
-            if (one := find(data, dataset, ENSEMBLE, QUALITY))
-            and (two := find(data, dataset, SELF_TRAINED, QUALITY))
+            if (one := find(data, dataset, ENSEMBLE, WORST))
+            and (two := find(data, dataset, SELF_TRAINED, WORST))
         ]
         if not ratios:
             return not_run()
@@ -135,7 +117,7 @@ def as_good(task: str, datasets: tuple[str, ...]) -> list[Claim[Data]]:
 def notes(data: Data) -> list[str]:
     lines = []
     for dataset, source in dict.fromkeys((one.dataset, one.source) for one in data):
-        found = {method: find(data, dataset, method, QUALITY) for method in SHOWN}
+        found = {method: find(data, dataset, method, WORST) for method in SHOWN}
         said = ", ".join(f"{m} {column(t).mean():.1f}" for m, t in found.items())
         errors = ", ".join(
             f"{m} {column(t, 'outside').mean():.2g}" for m, t in found.items() if m != ORACLE
@@ -150,9 +132,9 @@ EXPERIMENT = Experiment(
     run=run,
     cells=cells,
     presets={
-        "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1),
-        "standard": Settings((POINT, PENDULUM), SMALL, 4000, 1500, n_seeds=5),
-        "paper": Settings(LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5),
+        "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1, methods=SHOWN),
+        "standard": Settings((POINT, PENDULUM), SMALL, 4000, 1500, n_seeds=5, methods=SHOWN),
+        "paper": Settings(LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5, methods=SHOWN),
     },
 )
 FIGURE = Figure(

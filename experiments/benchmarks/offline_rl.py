@@ -31,7 +31,7 @@ N_ROUNDS = 3
 
 # Each program is given a name and n, and prints the steps a CPU second of the last 4/5 of n.
 START = """
-import json, sys, time
+import sys, time
 import numpy as np, torch
 torch.set_num_threads(1)
 name, n = sys.argv[1], int(sys.argv[2])
@@ -70,7 +70,6 @@ CORL = (
     START
     + """
 import types
-from collections import defaultdict
 folder = sys.argv[3]
 class Space:
     def __init__(self, n): self.shape, self.high = (n,), np.ones(n)
@@ -102,7 +101,7 @@ sys.path.insert(0, folder + "/algorithms/offline")
 script = __import__({"TD3+BC": "td3_bc", "IQL": "iql", "CQL": "cql", "DT": "dt"}[name])
 config = script.TrainConfig(device="cpu")
 if name == "DT":
-    config.num_workers, config.target_returns = 0, ()  # batches are made in this process
+    config.num_workers, config.target_returns = 0, ()  # batches by this process, no evaluation
 try:
     script.train(config)
 except Done:

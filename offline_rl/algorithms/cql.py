@@ -47,7 +47,7 @@ from .networks import (
 )
 
 _LOG_STD = -20.0, 2.0  # least and greatest
-_AT_ONCE = 2048  # rows of critics whose layers a core's cache holds; a GPU takes all
+_AT_ONCE = 1024  # rows of critics whose layers a core's cache holds; other devices take all
 
 
 def importance_logsumexp(values: Tensor, log_densities: Tensor) -> Tensor:
@@ -153,30 +153,35 @@ class CQL(Agent):
         descend(optimisers["temperature"], temperature_loss)
         descend(optimisers["policy"], policy_loss)
 
-        gap, bellman_loss = torch.zeros_like(y[0]), torch.zeros_like(y[0])
+        total = y.new_zeros(2)
 
-        def losses_of_parts() -> Iterator[Tensor]:
-            size = len(s) if s.is_cuda else max(1, _AT_ONCE // proposals.shape[1])
-            parts = (x.split(size) for x in (s, a, y, proposals, log_densities))
-            for here, recorded, target, proposed, density in zip(*parts, strict=True):
-                share = len(here) / len(s)
-                values = critics(here, recorded)
-                error = share * regression_loss(values, target)
-                level = importance_logsumexp(_at(critics, here, proposed), density)
-                excess = share * (level - values).mean(dim=-1).sum()
-                bellman_loss.add_(error.detach())
-                gap.add_(excess.detach())
-                yield error + self.min_q_weight * excess
+        def parts() -> Iterator[Tensor]:
+            size = max(1, _AT_ONCE // proposals.shape[1]) if s.device.type == "cpu" else len(s)
+            split = (x.split(size) for x in (s, a, y, proposals, log_densities))
+            for part in zip(*split, strict=True):
+                losses = len(part[0]) / len(s) * self._critic_losses(*part)
+                total.add_(losses.detach())
+                yield losses[0] + self.min_q_weight * losses[1]
 
-        descend(optimisers["critics"], losses_of_parts())
+        descend(optimisers["critics"], parts())
         soft_update(networks["critics_target"], critics, self.soft_update_rate)
         losses = {
             "policy_loss": policy_loss,
-            "bellman_loss": bellman_loss,
-            "conservative_gap": gap,
+            "bellman_loss": total[0],
+            "conservative_gap": total[1],
             "temperature": temperature,
         }
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def _critic_losses(
+        self, s: Tensor, a: Tensor, y: Tensor, proposals: Tensor, log_densities: Tensor
+    ) -> Tensor:
+        """Σ_j mean (Q_j(s, a) − y)² and Σ_j mean (C_j(s) − Q_j(s, a)), (2,)."""
+        critics = self.networks["critics"]
+        values = critics(s, a)
+        level = importance_logsumexp(_at(critics, s, proposals), log_densities)
+        gap = (level - values).mean(dim=-1).sum()
+        return torch.stack([regression_loss(values, y), gap])
 
     def _propose(
         self, here: tuple[Tensor, Tensor], there: tuple[Tensor, Tensor]

@@ -111,8 +111,8 @@ class Dropout(nn.Module):
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
         bits.random_(-(2**63), None, generator=self.generator)
         drawn = bits.view(torch.int16)[: x.numel()].view(x.shape)
-        share = round(self.rate * 2**16) / 2**16
-        return x * (drawn >= round(self.rate * 2**16) - 2**15) / (1 - share)
+        cut = int(self.rate * 2**16)
+        return x * (drawn >= cut - 2**15) / (1 - cut / 2**16)
 
 
 class Block(nn.Module):
