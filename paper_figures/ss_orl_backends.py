@@ -5,7 +5,7 @@ Shows:   normalised score with a tenth of the trajectories labelled, all of them
          tenth (q = 0.1): on these alone, with proxy labels for the rest, and with the true actions;
          seeds as dots, means with their 95 % interval.
 Games:   PointMass2D/medium-replay, self-generated; see ss_orl_labels, whose runs of TD3+BC these
-         are. Networks of 64 by 64; DT: two layers of 64, windows of 10 steps, asked for the best
+         are. Networks of 64 by 64; DT: two layers of 32, windows of 5 steps, asked for the best
          return of its data. IQL is not in the paper. paper: as ss_orl_labels.
 Claims:  with each algorithm SS-ORL is better than labelled trajectories alone, and as good as the
          oracle up to five points; algorithms that learn values end higher than DT.
@@ -109,7 +109,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     presets={
         "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1, agents=("TD3+BC", "IQL")),
-        "standard": Settings((POINT,), SMALL, 4000, 1500, n_seeds=5, agents=AGENTS),
+        "standard": Settings((POINT,), SMALL, 3000, 1500, n_seeds=3, agents=AGENTS),
         "paper": Settings(LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5, agents=AGENTS),
     },
 )

@@ -130,7 +130,7 @@ EXPERIMENT = Experiment(
     presets={
         "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1, qualities=(0.1, 1.0)),
         "standard": Settings(
-            (POINT, PENDULUM), SMALL, 4000, 1500, n_seeds=5, qualities=(0.1, 0.3, 0.5, 1.0)
+            (POINT, PENDULUM), SMALL, 3000, 1500, n_seeds=5, qualities=(0.1, 0.3, 0.5, 1.0)
         ),
         "paper": Settings(
             LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5, qualities=(0.1, 0.3, 0.5, 0.7, 1.0)

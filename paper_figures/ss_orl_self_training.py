@@ -133,7 +133,7 @@ EXPERIMENT = Experiment(
     cells=cells,
     presets={
         "quick": Settings((POINT,), SMALL, 2000, 1000, n_seeds=1, methods=SHOWN),
-        "standard": Settings((POINT, PENDULUM), SMALL, 4000, 1500, n_seeds=5, methods=SHOWN),
+        "standard": Settings((POINT, PENDULUM), SMALL, 3000, 1500, n_seeds=5, methods=SHOWN),
         "paper": Settings(LOCOMOTION, FULL, 200_000, 100_000, n_seeds=5, methods=SHOWN),
     },
 )

@@ -90,6 +90,7 @@ class CQL(Agent):
         soft_update_rate: τ.
         min_q_weight: w.
         n_sampled_actions: n, of each kind.
+        reward_scale: by which rewards are multiplied: w and entropies are in units of return.
         shared: normalise_states, action_low, action_high, seed, device; see `Agent`.
     """
 
@@ -103,6 +104,7 @@ class CQL(Agent):
         soft_update_rate: float = 0.005,
         min_q_weight: float = 5.0,
         n_sampled_actions: int = 10,
+        reward_scale: float = 1.0,
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
@@ -113,6 +115,7 @@ class CQL(Agent):
         self.soft_update_rate = unit(soft_update_rate, "soft_update_rate")
         self.min_q_weight = nonnegative(min_q_weight, "min_q_weight")
         self.n_sampled_actions = checks.integer(n_sampled_actions, "n_sampled_actions", minimum=1)
+        self.reward_scale = checks.positive(reward_scale, "reward_scale")
 
     def _build(self, n_observations: int, n_actions: int) -> dict[str, nn.Module]:
         critics = Values(2, n_observations + n_actions, self.hidden)
@@ -148,7 +151,7 @@ class CQL(Agent):
             next_mean, next_log_std = policy(s_next)
             next_actions, _ = squashed_sample(next_mean, next_log_std, self.generator)
             next_values = torch.minimum(*networks["critics_target"](s_next, next_actions))
-            y = bellman_target(r, continues, next_values, self.discount)
+            y = bellman_target(self.reward_scale * r, continues, next_values, self.discount)
             proposals, log_densities = self._propose((mean, log_std), (next_mean, next_log_std))
         descend(optimisers["temperature"], temperature_loss)
         descend(optimisers["policy"], policy_loss)

@@ -14,7 +14,7 @@ value of the actions recorded as τ → 1.
 Reference:
     Kostrikov, Nair, Levine. Offline reinforcement learning with implicit Q-learning. ICLR 2022.
 Differs from the authors' code: the policy's learning rate does not fall, and rewards are not
-rescaled (there by 1000 over the range of returns, for locomotion).
+rescaled unless told (there by 1000 over the range of returns, for locomotion).
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class IQL(Agent):
         expectile: τ in (0, 1).
         inverse_temperature: β >= 0, in units of 1/return; 0: the policy is that of behaviour.
         weights_max: w_max.
+        reward_scale: by which rewards are multiplied: β is in units of 1/return.
         shared: normalise_states (the paper's are not), action_low, action_high, seed, device; see
             `Agent`.
     """
@@ -110,6 +111,7 @@ class IQL(Agent):
         expectile: float = 0.7,
         inverse_temperature: float = 3.0,
         weights_max: float = 100.0,
+        reward_scale: float = 1.0,
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
@@ -120,6 +122,7 @@ class IQL(Agent):
         self.expectile = checks.real(expectile, "expectile", above=0.0, below=1.0)
         self.inverse_temperature = nonnegative(inverse_temperature, "inverse_temperature")
         self.weights_max = checks.positive(weights_max, "weights_max")
+        self.reward_scale = checks.positive(reward_scale, "reward_scale")
 
     def _build(self, n_observations: int, n_actions: int) -> dict[str, nn.Module]:
         critics = Values(2, n_observations + n_actions, self.hidden)
@@ -150,7 +153,7 @@ class IQL(Agent):
 
         with torch.no_grad():
             v, v_next = value(torch.cat([s, s_next]))[0].chunk(2)
-            y = bellman_target(r, continues, v_next, self.discount)
+            y = bellman_target(self.reward_scale * r, continues, v_next, self.discount)
         weights = advantage_weights(q - v, self.inverse_temperature, self.weights_max)
         policy_loss = -(weights * policy.log_prob(s, a)).mean()
         critic_loss = regression_loss(critics(s, a), y)

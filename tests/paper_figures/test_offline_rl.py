@@ -136,13 +136,18 @@ def test_files_of_d4rl_are_taken_where_they_are(
 
 
 def test_agents_of_the_papers_have_their_sizes() -> None:
+    from fenchel.offline_rl import generate
     from fenchel.paper_figures import _offline as shared
 
+    data = generate("PointMass2D/medium", n_transitions=200, cache=False)
+    span = float(np.ptp(data.returns()))
     sizes = {}
     for name in shared.AGENTS:
         config = shared.cell("Hopper-v5/medium", shared.ORACLE, 1.0, name, shared.FULL, 1)
-        agent = shared.make_agent(config, 1.0, seed=3)
+        agent = shared.make_agent(config, data, 1.0, seed=3)
         assert agent.seed == 3
+        if name == "IQL":
+            assert agent.reward_scale * span == pytest.approx(1000.0)
         sizes[name] = agent.width if name == "DT" else agent.hidden
     assert sizes["DT"] == 512
     assert sizes["CQL"] == (256, 256, 256)
