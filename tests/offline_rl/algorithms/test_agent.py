@@ -131,6 +131,15 @@ def test_bounds_and_units_of_states_change_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [IQL, CQL])
+def test_a_scale_of_rewards_is_that_of_the_data(kind: type[Any]) -> None:
+    """Of a power of two, to the bit; and it matters."""
+    larger = replace(walks(), rewards=4 * walks().rewards)
+    scaled = fitted(kind, reward_scale=4.0)
+    assert equal(scaled, made(kind).fit(larger, 6, batch_size=8, progress=False))
+    assert not equal(scaled, fitted(kind))
+
+
 def test_states_are_normalised_by_the_first_dataset() -> None:
     agent, data = fitted(BC), walks()
     found = agent._prepare(walks(seed=3)).observations.numpy()

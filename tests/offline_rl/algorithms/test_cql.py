@@ -2,18 +2,15 @@
 
 import math
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fenchel.offline_rl.algorithms import CQL, Batch
 from fenchel.offline_rl.algorithms.cql import importance_logsumexp
 from fenchel.offline_rl.algorithms.networks import adam, descend, squashed_sample
-from fenchel.offline_rl.datasets import OfflineDataset
 
 
 def started(**changes: Any) -> CQL:
@@ -126,21 +123,3 @@ def test_the_deviation_starts_at_one_over_e() -> None:
     agent = started(hidden=(64, 64))
     _, log_std = agent.networks["policy"](batch().observations)
     assert np.abs(log_std.detach().numpy() + 1).max() < 0.5
-
-
-def test_a_scale_of_rewards_is_that_of_the_data() -> None:
-    """Of a power of two, to the bit; and it matters."""
-    rng = np.random.default_rng(0)
-    data = OfflineDataset(
-        rng.standard_normal((50, 3)), rng.uniform(-1, 1, (50, 2)), rng.standard_normal(50),
-        rng.standard_normal((50, 3)), np.zeros(50, bool), np.arange(50) % 10 == 9,
-    )  # fmt: skip
-    larger = replace(data, rewards=4 * data.rewards)
-
-    def weights(given: OfflineDataset, scale: float) -> Tensor:
-        agent = CQL(hidden=(8,), reward_scale=scale, seed=0)
-        agent.fit(given, 5, batch_size=16, progress=False)
-        return torch.cat([p.flatten() for p in agent.networks.parameters()])
-
-    assert torch.equal(weights(data, 4.0), weights(larger, 1.0))
-    assert not torch.equal(weights(data, 4.0), weights(data, 1.0))

@@ -1,7 +1,6 @@
 """IQL: expectiles in closed form, weights, the order of a step."""
 
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,21 +120,3 @@ def test_values_are_expectiles_of_the_rewards_of_actions() -> None:
     p = good.mean()
     expected = 5 * 0.8 * p / (0.8 * p + 0.2 * (1 - p))
     assert np.abs(values - expected).mean() < 0.2
-
-
-def test_a_scale_of_rewards_is_that_of_the_data() -> None:
-    """Of a power of two, to the bit; and it matters."""
-    rng = np.random.default_rng(0)
-    data = OfflineDataset(
-        rng.standard_normal((50, 3)), rng.uniform(-1, 1, (50, 2)), rng.standard_normal(50),
-        rng.standard_normal((50, 3)), np.zeros(50, bool), np.arange(50) % 10 == 9,
-    )  # fmt: skip
-    larger = replace(data, rewards=4 * data.rewards)
-
-    def weights(given: OfflineDataset, scale: float) -> Tensor:
-        agent = IQL(hidden=(8,), reward_scale=scale, seed=0)
-        agent.fit(given, 5, batch_size=16, progress=False)
-        return torch.cat([p.flatten() for p in agent.networks.parameters()])
-
-    assert torch.equal(weights(data, 4.0), weights(larger, 1.0))
-    assert not torch.equal(weights(data, 4.0), weights(data, 1.0))
