@@ -6,8 +6,9 @@ With the noisy controller c · guide + (1 − c) ξ of the world:
     medium           one c, with about a third of the expert's score
     expert           the expert
     medium-replay    a c for each episode, c = u^1.5 with u uniform: from bad to nearly expert
-    halves           StitchMaze2D: at random, from the start to just beyond the middle, to wait
-                     there, or from rest in the middle to the goal; c = 0.7, at most 100 steps
+    halves           StitchMaze2D: from the start to just beyond the middle, to wait there, or, one
+                     episode in three, from rest in the middle to the goal; c = 0.7, at most 100
+                     steps. In the middle most wait, so that cloning waits
 
 Episodes are made in blocks of 50. Each block has seeds of its own, for starts, for actions, and
 for what is drawn once an episode; so a smaller dataset is the beginning of a larger one.
@@ -30,6 +31,7 @@ Act: TypeAlias = Callable[[FloatArray], FloatArray]
 _BLOCK = 50  # episodes
 _STREAMS = {"random": 0, "medium": 1, "expert": 2, "medium-replay": 3, "halves": 4}
 _HALF_STEPS, _HALF_QUALITY, _HALF_STOP = 100, 0.7, 5.0  # stop: 0.5 beyond the middle
+_TO_GOAL = 1 / 3  # of the episodes of halves
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _halves(
     actions: np.random.Generator,
     mixture: np.random.Generator,
 ) -> OfflineDataset:
-    to_goal = mixture.random(len(state)) < 0.5
+    to_goal = mixture.random(len(state)) < _TO_GOAL
     state = np.where(to_goal[:, None], maze.reset_in_middle(len(state), starts), state)
     stop = np.where(to_goal, maze.length, _HALF_STOP)
 

@@ -4,7 +4,7 @@ import pytest
 
 from fenchel.offline_rl.datasets import OfflineDataset, cache, cache_root, generate, to_parquet
 
-KEY = "LQR/medium-s0-n300-g2"
+KEY = "LQR/medium-s0-n300-g3"
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_making_that_fails_leaves_nothing(root: Path) -> None:
 
 
 def test_what_a_killed_process_leaves_is_not_taken_for_data(root: Path) -> None:
-    partial = (root / KEY).with_name(".medium-s0-n300-g2.abcd.partial")
+    partial = (root / KEY).with_name(".medium-s0-n300-g3.abcd.partial")
     partial.mkdir(parents=True)
     (partial / "data.parquet").write_bytes(b"half")
     assert generate("LQR/medium", n_transitions=300).hash() == make().hash()
@@ -88,4 +88,4 @@ def test_the_first_of_two_processes_keeps_the_place(root: Path) -> None:
     found = cache.load(KEY)
     assert found is not None
     assert len(found) == 200
-    assert [path.name for path in (root / "LQR").iterdir()] == ["medium-s0-n300-g2"]
+    assert [path.name for path in (root / "LQR").iterdir()] == ["medium-s0-n300-g3"]

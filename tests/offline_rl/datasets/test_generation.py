@@ -141,7 +141,7 @@ def test_no_trajectory_goes_from_start_to_goal_but_halves_meet(halves: OfflineDa
             assert 3.75 < begun < 5.25
             assert min(begun, progress.min()) > 3.5  # never in the arm of the start
             assert one.rewards.sum() == one.terminals.sum()
-    assert np.bincount(halves.infos["route"]).min() > 2000
+    assert 1500 < np.bincount(halves.infos["route"])[1] < 3000  # of 10 000 rows
     states = [halves.observations[halves.infos["route"] == route] for route in (0, 1)]
     distance, _ = cKDTree(states[0]).query(states[1])
     assert np.sum(distance < 0.1) >= 100  # positions and speeds alike
@@ -208,7 +208,7 @@ def test_numbers_that_do_not_go_with_the_name_are_refused() -> None:
 
 def test_what_was_generated_is_read_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     first = generate("LQR/medium", n_transitions=500)
-    assert (cache_root() / "LQR" / "medium-s0-n500-g2" / "meta.json").exists()
+    assert (cache_root() / "LQR" / "medium-s0-n500-g3" / "meta.json").exists()
     monkeypatch.setattr("fenchel.offline_rl.datasets.scripted.collect", None)  # not called again
     again = generate("LQR/medium", n_transitions=500)
     assert again.hash() == first.hash()

@@ -124,7 +124,7 @@ def test_tiers_come_from_one_cached_run(
     monkeypatch.setitem(generation.TRAINED, "Pendulum-v1", TOY)
     monkeypatch.setattr(sac, "train", lambda training, seed: run)
     both = generate("Pendulum-v1/medium-expert", seed=5)
-    assert (tmp_path / "Pendulum-v1" / "sac-s5-t170-g2" / "expert.zip").exists()
+    assert (tmp_path / "Pendulum-v1" / "sac-s5-t170-g3" / "expert.zip").exists()
     assert cache_root() == tmp_path
 
     monkeypatch.setattr(sac, "train", None)  # from here on, policies come from the disk
