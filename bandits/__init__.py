@@ -1,42 +1,66 @@
 """Online convex optimisation, experts and bandits."""
 
+from .adahedge import AdaHedge
 from .environments import (
     AdaptiveBandit,
     AdversarialBandit,
     BayesianBernoulliBandit,
     BernoulliBandit,
+    CorruptedBandit,
     History,
+    NonstationaryBandit,
     StochasticallyConstrainedAdversary,
+    drifting,
     punish_favourite,
 )
-from .exp3 import Exp3, Exp3IX
+from .epsilon_greedy import EpsilonGreedy
+from .exp3 import Exp3, Exp3IX, Exp3P
+from .explore_then_commit import ExploreThenCommit
+from .fixed_share import FixedShare
+from .follow_perturbed_leader import FTPL
 from .ftrl import FTRLBandit, FTRLExperts
 from .gradient_descent import OGD, AdaGradNorm
 from .hedge import Hedge
+from .kl_ucb import KLUCB
 from .log_barrier import LogBarrierFTRL
+from .moss import MOSS
 from .online_newton import ONS
-from .thompson import ThompsonSampling
+from .squint import Squint
+from .thompson import GaussianThompsonSampling, ThompsonSampling
 from .tsallis_inf import TsallisINF
 from .ucb import UCB1
 
 __all__ = [
+    "FTPL",
+    "KLUCB",
+    "MOSS",
     "OGD",
     "ONS",
     "UCB1",
     "AdaGradNorm",
+    "AdaHedge",
     "AdaptiveBandit",
     "AdversarialBandit",
     "BayesianBernoulliBandit",
     "BernoulliBandit",
+    "CorruptedBandit",
+    "EpsilonGreedy",
     "Exp3",
     "Exp3IX",
+    "Exp3P",
+    "ExploreThenCommit",
     "FTRLBandit",
     "FTRLExperts",
+    "FixedShare",
+    "GaussianThompsonSampling",
     "Hedge",
     "History",
     "LogBarrierFTRL",
+    "NonstationaryBandit",
+    "Squint",
     "StochasticallyConstrainedAdversary",
     "ThompsonSampling",
     "TsallisINF",
+    "drifting",
     "punish_favourite",
 ]

@@ -27,7 +27,7 @@ from ..core.environment import (
     FullFeedback,
 )
 from ..core.random import UniformStream
-from ..core.regret import BestFixedArm
+from ..core.regret import BestFixedArm, BestSwitchingArm
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,11 +118,15 @@ class AdversarialBandit(Bandit):
     Args:
         losses: array (T, K) with entries in [0, 1], or a function of t = 0, 1, 2, ... that gives
             row t, (K,); it must not depend on anything but t.
+        n_switches: S >= 0: regret is against the best sequence of arms with at most S changes.
     """
 
     adversary: Adversary = "oblivious"
 
-    def __init__(self, losses: npt.ArrayLike | Callable[[int], npt.ArrayLike]) -> None:
+    def __init__(
+        self, losses: npt.ArrayLike | Callable[[int], npt.ArrayLike], *, n_switches: int = 0
+    ) -> None:
+        self.n_switches = checks.integer(n_switches, "n_switches", minimum=0)
         self._table: FloatArray | None = None
         if callable(losses):
             self._function = losses
@@ -153,8 +157,13 @@ class AdversarialBandit(Bandit):
         return self._row()
 
     def comparator(self) -> BestFixedArm:
-        """The best arm of the losses so far."""
-        return BestFixedArm(self._n_replications, (1, self.n_arms), lambda: self._losses)
+        """The best arm of the losses so far, or the best sequence with `n_switches` changes."""
+        shape = (1, self.n_arms)
+        if self.n_switches:
+            return BestSwitchingArm(
+                self._n_replications, shape, lambda: self._losses, n_switches=self.n_switches
+            )
+        return BestFixedArm(self._n_replications, shape, lambda: self._losses)
 
 
 class StochasticBandit(Bandit):
@@ -205,6 +214,73 @@ class BernoulliBandit(StochasticBandit):
     def gaps(self) -> FloatArray:
         """Δ_k = means[k] − min means, shape (K,)."""
         return self.means - self.means.min()
+
+
+class NonstationaryBandit(StochasticBandit):
+    """Bernoulli losses whose means move, whatever the learner does.
+
+    Args:
+        means: mean losses (T, K) in [0, 1], or a function of t = 0, 1, 2, ... that gives row t,
+            (K,), such as `drifting`; it must not depend on anything but t.
+    """
+
+    def __init__(self, means: npt.ArrayLike | Callable[[int], npt.ArrayLike]) -> None:
+        rows = AdversarialBandit(means)  # checks and serves them
+        self.horizon, self.n_arms, self._rows = rows.horizon, rows.n_arms, rows
+        self._means = np.zeros((1, self.n_arms))
+
+    def reset(self, n_replications: int, rng: np.random.Generator) -> None:
+        """Start R replications at round 0."""
+        super().reset(n_replications, rng)
+        self._rows.reset(n_replications, rng)
+
+    def _advance(self) -> None:
+        self._rows._round = self._round
+        self._means = self._rows._row()
+
+
+def drifting(n_arms: int, *, period: float, amplitude: float = 0.25) -> Callable[[int], FloatArray]:
+    """Means ½ + A sin(2π (t/period + a/K)) of `NonstationaryBandit`: each arm is best for a while.
+
+    Args:
+        n_arms: K >= 2.
+        period: rounds, above 0.
+        amplitude: A in (0, ½].
+    """
+    phases = np.arange(checks.integer(n_arms, "n_arms", minimum=2)) / n_arms
+    checks.positive(period, "period")
+    if checks.positive(amplitude, "amplitude") > 0.5:
+        raise ValueError(f"amplitude must be at most 0.5, got {amplitude}; means are in [0, 1]")
+    return lambda t: 0.5 + amplitude * np.sin(2 * np.pi * (t / period + phases))
+
+
+class CorruptedBandit(NonstationaryBandit):
+    """Bernoulli losses of fixed means, but for the first rounds, in which the best arm looks worst.
+
+    In a corrupted round the least mean is shown for the arms of the greatest, and the greatest for
+    those of the least; so each costs Δ = max means − min means of a budget C. Regret is measured on
+    what is shown, and the best fixed arm is that of what was shown.
+
+    Args:
+        means: mean losses (K,), in [0, 1], not all equal.
+        budget: C >= 0: ⌊C/Δ⌋ rounds are corrupted.
+
+    References:
+        Lykouris, Mirrokni, Paes Leme. Stochastic bandits robust to adversarial corruptions. STOC
+        2018; Zimmert, Seldin. Tsallis-INF. JMLR 22, 2021 (regret on what is shown).
+    """
+
+    def __init__(self, means: npt.ArrayLike, *, budget: float) -> None:
+        self.means = checks.array(means, "means", shape=(None,), low=0.0, high=1.0).copy()
+        low, high = self.means.min(), self.means.max()
+        if low == high:
+            raise ValueError(f"means must differ, got {low} for all arms; there is no best arm")
+        self.budget = checks.real(budget, "budget")
+        if budget < 0:
+            raise ValueError(f"budget must be at least 0, got {budget}")
+        self.n_corrupted = math.floor(budget / (high - low) + 1e-9)
+        shown = np.where(self.means == low, high, np.where(self.means == high, low, self.means))
+        super().__init__(lambda t: shown if t < self.n_corrupted else self.means)
 
 
 class BayesianBernoulliBandit(StochasticBandit):

@@ -1,7 +1,7 @@
-"""Exp3 and Exp3-IX: exponential weights for adversarial bandits.
+"""Exp3, Exp3-IX and Exp3.P: exponential weights for adversarial bandits.
 
-Both are FTRL with the negative entropy: draw A_t ~ p_t, p_t(a) ∝ exp(−η L̂_{t−1}(a)), observe
-ℓ_t(A_t) ∈ [0, 1],
+The first two are FTRL with the negative entropy: draw A_t ~ p_t, p_t(a) ∝ exp(−η L̂_{t−1}(a)),
+observe ℓ_t(A_t) ∈ [0, 1],
 
     ℓ̂_t(a) = 1{A_t = a} ℓ_t(a) / (p_t(a) + γ),   L̂_t = L̂_{t−1} + ℓ̂_t,
 
@@ -21,6 +21,14 @@ at most Neu's 2√(2 K T ln K) + (√(2 K T/ln K) + 1) ln(2/δ') for η = √(2 
 this costs √(t ln(1/δ')/2) more, and √(2 t ln(1/δ')) where it is also measured on means (the
 differences then have range 2). The executable bound is the sum of both terms with δ' = δ/2.
 
+Exp3.P estimates gains 1 − ℓ, with a bonus β for all arms, and mixes with the uniform distribution:
+
+    p_t = (1 − γ) softmax(η G̃_{t−1}) + γ/K
+    G̃_t(a) = G̃_{t−1}(a) + (1{A_t = a} (1 − ℓ_t(a)) + β)/p_t(a)
+
+With β = √(ln(K/δ')/(K T)), η = 0.95 √(ln K/(K T)) and γ = 1.05 √(K ln K/T), the regret after T
+rounds is at most 5.15 √(K T ln(K/δ')) with probability 1 − δ'.
+
 References:
     Auer, Cesa-Bianchi, Freund, Schapire. The nonstochastic multiarmed bandit problem. SICOMP 32(1),
     2002.
@@ -28,20 +36,49 @@ References:
     problems. 2012, theorem 3.1 (the bound of Exp3).
     Neu. Explore no more: improved high-probability regret bounds for non-stochastic bandits. NIPS
     2015, theorem 1.
-Differs from Auer et al.: losses instead of gains, and no mixing with the uniform distribution.
+    Bubeck, Cesa-Bianchi 2012, theorem 3.3 (Exp3.P, of Auer et al.).
+Differs from Auer et al.: Exp3 has losses instead of gains, and is not mixed with the uniform
+distribution.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numba import njit
 
 from ..core import checks
-from ..core.environment import Environment
+from ..core.checks import FloatArray, IntArray
+from ..core.environment import BanditFeedback, Environment
 from ..core.guarantee import Guarantee
 from ..core.potentials import NegativeEntropy
 from .ftrl import FTRLBandit
+
+
+@njit(cache=True, error_model="numpy")
+def _subtract_gains(
+    cumulative: FloatArray,
+    arms: IntArray,
+    losses: FloatArray,
+    probabilities: FloatArray,
+    bonus: float,
+) -> None:
+    """L̃ = −G̃: L̃[r, a] −= (1{a = a_r} (1 − ℓ_r) + β)/p[r, a]."""
+    for r in range(len(arms)):
+        for k in range(cumulative.shape[1]):
+            gain = 1.0 - losses[r] if k == arms[r] else 0.0
+            cumulative[r, k] -= (gain + bonus) / probabilities[r, k]
+
+
+def _azuma(environment: Environment, log_inverse: float) -> Any:
+    """t -> what it costs to replace ℓ_t(A_t) by what `run` charges, with probability 1 − δ'.
+
+    √(t ln(1/δ')/2) where that is ⟨p_t, ℓ_t⟩; twice that where regret is measured on means.
+    """
+    spread = 2.0 if environment.adversary == "stochastic" else 0.5
+    return lambda t: np.sqrt(spread * log_inverse * t)
 
 
 class _ExponentialWeights(FTRLBandit):
@@ -66,7 +103,7 @@ class Exp3(_ExponentialWeights):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """ln K/η + η K t/2 in expectation; None if the adversary is adaptive."""
-        if environment.adversary == "adaptive":
+        if not environment.against_fixed():
             return None
         eta, n_arms = self.bound_rate(), self.n_arms
         return Guarantee(
@@ -97,20 +134,87 @@ class Exp3IX(_ExponentialWeights):
         super().reset(n_replications, horizon, rng)
         self.exploration = self.bound_rate()(horizon) / 2
 
-    def guarantee(self, environment: Environment) -> Guarantee:
-        """The bound of the module docstring, with probability `confidence` at each t."""
+    def guarantee(self, environment: Environment) -> Guarantee | None:
+        """The bound of the module docstring, with probability `confidence` at each t.
+
+        None where regret is against arms that change.
+        """
+        if not environment.against_fixed(adaptive=True):
+            return None
         eta, n_arms = self.bound_rate(), self.n_arms
         entropy, log_half = math.log(n_arms), math.log(2 / (1 - self.confidence))  # ln(1/δ')
-        spread = 2.0 if environment.adversary == "stochastic" else 0.5
+        azuma = _azuma(environment, log_half)
         return Guarantee(
             bound=lambda t: (
                 2 * entropy / eta(t)
                 + eta(t) * n_arms * t
                 + (1 / eta(t) + 1) * (math.log(2) + log_half)
-                + np.sqrt(spread * log_half * t)
+                + azuma(t)
             ),
             kind="high-probability",
             confidence=self.confidence,
             assumptions="losses in [0, 1]; they may depend on past actions",
             reference="Neu 2015, theorem 1, and Azuma-Hoeffding (derived)",
+        )
+
+
+class Exp3P(_ExponentialWeights):
+    """R copies of Exp3.P, tuned for the horizon T given to `reset`; see the module docstring.
+
+    Args:
+        n_arms: K >= 2.
+        confidence: 1 − δ of the guarantee; the algorithm is tuned for δ' = δ/2, as the regret that
+            `run` measures costs another δ/2.
+    """
+
+    def __init__(self, n_arms: int, *, confidence: float = 0.95) -> None:
+        super().__init__(n_arms)
+        self.confidence = checks.real(confidence, "confidence", above=0.0, below=1.0)
+        self._log_ratio = math.log(2 * n_arms / (1 - self.confidence))  # ln(K/δ')
+
+    def tuned_rate(self, horizon: int) -> float:
+        """0.95 √(ln K/(K T))."""
+        return 0.95 * np.sqrt(math.log(self.n_arms) / (self.n_arms * horizon))
+
+    def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
+        """β and γ, at most 1."""
+        super().reset(n_replications, horizon, rng)
+        n_arms = self.n_arms
+        self.bonus = math.sqrt(self._log_ratio / (n_arms * horizon))
+        self.mixing = min(1.0, 1.05 * math.sqrt(n_arms * math.log(n_arms) / horizon))
+
+    def mixture(self) -> FloatArray:
+        """(1 − γ) softmax(η G̃) + γ/K, shape (R, K)."""
+        mixture = super().mixture()
+        mixture *= 1 - self.mixing
+        mixture += self.mixing / self.n_arms
+        return mixture
+
+    def update(self, feedback: BanditFeedback) -> None:
+        """G̃_t."""
+        _subtract_gains(
+            self.cumulative_losses,
+            feedback.arms,
+            feedback.losses,
+            self.probabilities,
+            self.bonus,
+        )
+
+    def guarantee(self, environment: Environment) -> Guarantee | None:
+        """5.15 √(K T ln(2K/δ)) and the term of Azuma-Hoeffding, at t = T only.
+
+        Before T it is t where that is less, which is trivial. None before `reset`, and against
+        adaptive adversaries.
+        """
+        horizon = self.horizon
+        if horizon is None or not environment.against_fixed():
+            return None
+        at_end = 5.15 * math.sqrt(self.n_arms * horizon * self._log_ratio)
+        azuma = _azuma(environment, math.log(2 / (1 - self.confidence)))
+        return Guarantee(
+            bound=lambda t: np.where(np.asarray(t) < horizon, t, at_end + azuma(horizon)),
+            kind="high-probability",
+            confidence=self.confidence,
+            assumptions="losses in [0, 1], not depending on the learner's actions; after T rounds",
+            reference="Bubeck, Cesa-Bianchi 2012, theorem 3.3, and Azuma-Hoeffding (derived)",
         )

@@ -48,7 +48,7 @@ class LogBarrierFTRL(FTRLBandit):
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """(K − 1) ln t/η + η t/2 + 1 in expectation; None against adaptive adversaries."""
-        if environment.adversary == "adaptive":
+        if not environment.against_fixed():
             return None
         eta, n_arms = self.bound_rate(), self.n_arms
         return Guarantee(

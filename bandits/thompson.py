@@ -1,4 +1,4 @@
-"""Thompson sampling for Bernoulli bandits, with the uniform prior.
+"""Thompson sampling: for Bernoulli bandits with the uniform prior, and with Gaussian draws.
 
 After n_a plays of arm a with S_a losses of 1, draw θ_a ~ Beta(1 + S_a, 1 + n_a − S_a) and play
 argmin_a θ_a. A loss in (0, 1) is first replaced by a Bernoulli draw of that mean, which leaves the
@@ -8,11 +8,16 @@ Bayes regret under the uniform prior (means drawn from it: `BayesianBernoulliBan
 ln K/2). For fixed means the regret is asymptotically Σ Δ_a ln t/kl(μ_a, μ*), without explicit
 finite-time constants: no guarantee there.
 
+The Gaussian form takes any losses in [0, 1] as they are: play argmin_a of θ_a ~ N(S_a/(n_a + 1),
+1/(n_a + 1)). Its regret is of order √(K t ln K), with constants that are not explicit: no
+guarantee.
+
 References:
     Thompson. On the likelihood that one unknown probability exceeds another. Biometrika 25, 1933.
     Russo, Van Roy. An information-theoretic analysis of Thompson sampling. JMLR 17, 2016 (the best
     arm has entropy at most ln K).
     Agrawal, Goyal. Analysis of Thompson sampling. COLT 2012 (the Bernoulli draw).
+    Agrawal, Goyal. Further optimal regret bounds for Thompson sampling. AISTATS 2013 (Gaussian).
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from ..core.checks import FloatArray, IntArray
 from ..core.environment import BanditFeedback, Environment
 from ..core.guarantee import Guarantee
 from ..core.learner import Learner
-from ..core.random import UniformStream
+from ..core.random import NormalStream, UniformStream
 from .environments import BayesianBernoulliBandit
 
 
@@ -45,6 +50,35 @@ def _add_losses(
             ones[r, arms[r]] += 1.0
         else:
             zeros[r, arms[r]] += 1.0
+
+
+@njit(cache=True)
+def _least_draw(
+    sums: FloatArray,
+    counts: FloatArray,
+    deviations: FloatArray,
+    normals: FloatArray,
+    arms: IntArray,
+) -> None:
+    """arms[r] = argmin_k S/(n + 1) + normal/√(n + 1), with counts n + 1."""
+    for r in range(sums.shape[0]):
+        least = np.inf
+        for k in range(sums.shape[1]):
+            theta = sums[r, k] / counts[r, k] + deviations[r, k] * normals[r, k]
+            if theta < least:
+                least = theta
+                arms[r] = k
+
+
+@njit(cache=True)
+def _add_to_sums(
+    sums: FloatArray, counts: FloatArray, deviations: FloatArray, arms: IntArray, losses: FloatArray
+) -> None:
+    for r in range(len(arms)):
+        a = arms[r]
+        sums[r, a] += losses[r]
+        counts[r, a] += 1.0
+        deviations[r, a] = 1.0 / math.sqrt(counts[r, a])
 
 
 class ThompsonSampling(Learner):
@@ -83,3 +117,31 @@ class ThompsonSampling(Learner):
             assumptions="Bernoulli losses whose means are drawn from the uniform prior",
             reference="Russo, Van Roy 2016, propositions 1 and 3",
         )
+
+
+class GaussianThompsonSampling(Learner):
+    """R copies of Thompson sampling with Gaussian draws; see the module docstring.
+
+    Args:
+        n_arms: K >= 2.
+    """
+
+    def __init__(self, n_arms: int) -> None:
+        self.n_arms = checks.integer(n_arms, "n_arms", minimum=2)
+
+    def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
+        """N(0, 1) for each arm."""
+        shape = (n_replications, self.n_arms)
+        self.sums, self.counts = np.zeros(shape), np.ones(shape)  # S and n + 1
+        self._deviations = np.ones(shape)
+        self._normals = NormalStream(rng, shape)
+
+    def act(self) -> IntArray:
+        """argmin of the draws, shape (R,)."""
+        arms = np.empty(len(self.sums), dtype=np.int64)
+        _least_draw(self.sums, self.counts, self._deviations, self._normals.draw(), arms)
+        return arms
+
+    def update(self, feedback: BanditFeedback) -> None:
+        """S and n of the arm played."""
+        _add_to_sums(self.sums, self.counts, self._deviations, feedback.arms, feedback.losses)

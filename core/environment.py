@@ -92,10 +92,22 @@ class Environment(ABC):
             drawn from distributions fixed before the game, with regret measured on their means;
             "adaptive": they may depend on the learner's past actions. Guarantees depend on it.
         horizon: the most rounds that can be played; None: any number.
+        n_switches: changes of the best sequence of decisions that regret is against; 0: the best
+            fixed decision.
+        contextual: whether each round begins with a context, which learners see before they act.
     """
 
     adversary: Adversary
     horizon: int | None = None
+    n_switches: int = 0
+    contextual: bool = False
+
+    def against_fixed(self, *, adaptive: bool = False) -> bool:
+        """Whether regret is against one fixed decision, of an adversary that does not adapt.
+
+        adaptive: or of one that does.
+        """
+        return self.n_switches == 0 and (adaptive or self.adversary != "adaptive")
 
     def admit(self, learner: Learner) -> None:  # noqa: B027  # all are welcome by default
         """Raise a ValueError, before the first round, when `learner` does not fit this game."""
@@ -103,6 +115,10 @@ class Environment(ABC):
     @abstractmethod
     def reset(self, n_replications: int, rng: np.random.Generator) -> None:
         """Start R fresh replications; all later randomness comes from `rng`."""
+
+    def context(self) -> FloatArray:
+        """What learners see of this round before they act, replications on axis 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no contexts")
 
     @abstractmethod
     def step(self, action: Action) -> Feedback:

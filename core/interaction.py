@@ -148,10 +148,13 @@ def _play(
     """
     comparator = environment.comparator()
     act, step, update, observe = learner.act, environment.step, learner.update, comparator.observe
+    contextual, see, context = environment.contextual, learner.see, environment.context
     done = 0
     for point, stop in enumerate(stops.tolist()):
         try:
             for t in range(done + 1, stop + 1):  # noqa: B007  # named in the errors below
+                if contextual:
+                    see(context())
                 action = act()
                 feedback = step(action)
                 mixture = learner.probabilities

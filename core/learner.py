@@ -27,6 +27,13 @@ class Learner(ABC):
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """Forget everything; prepare for at most `horizon` rounds with randomness from `rng`."""
 
+    def see(self, context: FloatArray) -> None:
+        """Take note of the context of this round, before `act`, in games that have one."""
+        raise NotImplementedError(
+            f"{type(self).__name__} plays games without contexts; give it one, or take a learner "
+            "of contextual bandits"
+        )
+
     @abstractmethod
     def act(self) -> Action:
         """The action of this round, shape (R,) or (R, d)."""

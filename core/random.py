@@ -45,6 +45,13 @@ class UniformStream(_Stream):
         return self._rng.random(shape)
 
 
+class NormalStream(_Stream):
+    """Standard normals, round after round."""
+
+    def _fill(self, shape: tuple[int, ...]) -> FloatArray:
+        return self._rng.standard_normal(shape)
+
+
 class SphereStream(_Stream):
     """Points uniform on the unit sphere (last axis), round after round.
 

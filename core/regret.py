@@ -139,6 +139,42 @@ class BestFixedArm(Comparator):
         return self._incurred - self._cumulative.min(axis=-1)
 
 
+class BestSwitchingArm(BestFixedArm):
+    """The sequence of arms with at most S changes of least cumulative loss in hindsight.
+
+    By dynamic programming: C_j(a), the least loss of a sequence with at most j changes that ends
+    with arm a, is ℓ_t(a) + min{C_j(a), min_b C_{j−1}(b)} in terms of the last round's.
+
+    Args:
+        n_replications: R.
+        shape: of the losses: (R, K), or (1, K) when all replications share them.
+        current_losses: gives the losses of the round just played.
+        n_switches: S >= 0.
+    """
+
+    def __init__(
+        self,
+        n_replications: int,
+        shape: tuple[int, int],
+        current_losses: Callable[[], FloatArray],
+        *,
+        n_switches: int,
+    ) -> None:
+        super().__init__(n_replications, shape, current_losses)
+        self._costs = np.zeros((checks.integer(n_switches, "n_switches", minimum=0) + 1, *shape))
+
+    def observe(self, decision: Action) -> None:
+        """Charge arms (R,) or distributions (R, K) the losses of the round just played."""
+        super().observe(decision)
+        changed = self._costs[:-1].min(axis=-1, keepdims=True)
+        np.minimum(self._costs[1:], changed, out=self._costs[1:])
+        self._costs += self._current_losses()
+
+    def regret(self) -> FloatArray:
+        """Σ_s ⟨p_s, ℓ_s⟩ − Σ_s ℓ_s(a_s) for the best sequence, shape (R,)."""
+        return self._incurred - self._costs[-1].min(axis=-1)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A number with its confidence interval."""
