@@ -3,6 +3,8 @@
     x_{t+1} = Π[x_t − η_t g_t]
 
     OGD, convex              η_t = D/(G √t)                  Σ ⟨g_t, x_t − u⟩ ≤ (3/2) D G √T
+    OGD, constant step       η_t = η                         Σ ⟨g_t, x_t − u⟩ ≤ D²/(2 η)
+                                                                 + (η/2) Σ_t ‖g_t‖²
     OGD, λ-strongly convex   η_t = 1/(λ t)                   Σ ⟨g_t, x_t − u⟩ − (λ/2) ‖x_t − u‖²
                                                                  ≤ Σ_t ‖g_t‖²/(2 λ t)
     AdaGradNorm              η_t = D/√(2 Σ_{s ≤ t} ‖g_s‖²)   Σ ⟨g_t, x_t − u⟩ ≤ √2 D √(Σ_t ‖g_t‖²)
@@ -37,8 +39,11 @@ class OGD(GradientLearner):
         dim: d >= 1.
         radius: r > 0 if the domain is the ball of this radius around 0.
         domain: another bounded convex set, instead of `radius`.
-        gradient_bound: G > 0, at least the norm of every gradient.
-        strong_convexity: λ > 0 of the losses, for steps 1/(λ t); None: steps D/(G √t).
+        gradient_bound: G > 0, at least the norm of every gradient; needed unless `step_size` is
+            given.
+        strong_convexity: λ > 0 of the losses, for steps 1/(λ t).
+        step_size: η > 0, for constant steps; give this or `strong_convexity`, or neither for steps
+            D/(G √t).
     """
 
     def __init__(
@@ -47,12 +52,20 @@ class OGD(GradientLearner):
         *,
         radius: float | None = None,
         domain: ConvexSet | None = None,
-        gradient_bound: float,
+        gradient_bound: float | None = None,
         strong_convexity: float | None = None,
+        step_size: float | None = None,
     ) -> None:
-        bound = checks.positive(gradient_bound, "gradient_bound")
-        super().__init__(dim, radius=radius, domain=domain, gradient_bound=bound)
+        self.constant_step = checks.positive(step_size, "step_size", optional=True)
+        if gradient_bound is not None or step_size is None:
+            gradient_bound = checks.positive(gradient_bound, "gradient_bound")
+        super().__init__(dim, radius=radius, domain=domain, gradient_bound=gradient_bound)
         self.strong_convexity = checks.positive(strong_convexity, "strong_convexity", optional=True)
+        if step_size is not None and strong_convexity is not None:
+            raise ValueError(
+                f"step_size and strong_convexity must not both be given, got {step_size} and "
+                f"{strong_convexity}; each sets the steps"
+            )
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """x_1 is the centre of the domain."""
@@ -61,7 +74,9 @@ class OGD(GradientLearner):
 
     def step_size(self, t: int) -> FloatArray:
         """η_t, (R, 1)."""
-        if self.strong_convexity is not None:
+        if self.constant_step is not None:
+            eta = self.constant_step
+        elif self.strong_convexity is not None:
             eta = 1 / (self.strong_convexity * t)
         else:
             eta = self.diameter / (self.gradient_bound * math.sqrt(t))
@@ -74,10 +89,22 @@ class OGD(GradientLearner):
         self.point = self.descend(self.point, self.step_size(self.account.rounds), g)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """(3/2) D G √t, or G² (1 + ln t)/(2λ), in environments that it `covers`."""
-        G, lam = self.gradient_bound, self.strong_convexity
-        if not self.covers(environment):
+        """(3/2) D G √t, G² (1 + ln t)/(2λ) or D²/(2η) + η G² t/2, where it `covers` the game.
+
+        Without a G of its own, a learner of constant step takes that of the environment.
+        """
+        G, lam, eta = self.gradient_bound, self.strong_convexity, self.constant_step
+        if math.isinf(G):
+            G = getattr(environment, "gradient_bound", math.inf)
+        if math.isinf(G) or not self.covers(environment):
             return None
+        if eta is not None:
+            return Guarantee(
+                lambda t: self.diameter**2 / (2 * eta) + eta / 2 * G**2 * t,
+                kind="expected",
+                assumptions=f"gradients at most G = {G:.4g}, means convex",
+                reference="Zinkevich, ICML 2003",
+            )
         if lam is None:
             return Guarantee(
                 lambda t: 1.5 * self.diameter * G * np.sqrt(t),
@@ -94,7 +121,10 @@ class OGD(GradientLearner):
 
     def pathwise(self) -> Pathwise | None:
         """The inequality of the module docstring for the u that makes its left side largest."""
-        a, lam = self.account, self.strong_convexity
+        a, lam, eta = self.account, self.strong_convexity, self.constant_step
+        if eta is not None:
+            right = self.diameter**2 / (2 * eta) + eta / 2 * a.variation
+            return Pathwise(self.linear_regret(), right, "Zinkevich 2003")
         if lam is not None:
             right = a.harmonic_variation / (2 * lam)
             return Pathwise(self.curved_regret(lam), right, "Hazan, Agarwal, Kale 2007")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
@@ -47,6 +47,7 @@ def lower_by_bisection(p: float, radius: float) -> float:
     return float(brentq(lambda s: kl(p, math.exp(s)) - radius, math.log(1e-300), math.log(p)))
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 1.0), st.floats(1e-6, 30.0))
 def test_lower_confidence_bound_is_the_root_of_the_divergence(p: float, radius: float) -> None:
     s = _lower(p, _entropy(p), radius)
