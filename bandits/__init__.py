@@ -1,6 +1,7 @@
 """Online convex optimisation, experts and bandits."""
 
 from .adahedge import AdaHedge
+from .corral import Corral
 from .environments import (
     AdaptiveBandit,
     AdversarialBandit,
@@ -23,6 +24,7 @@ from .gradient_descent import OGD, AdaGradNorm
 from .hedge import Hedge
 from .kl_ucb import KLUCB
 from .log_barrier import LogBarrierFTRL
+from .log_barrier_omd import BroadOMD
 from .moss import MOSS
 from .online_newton import ONS
 from .squint import Squint
@@ -43,6 +45,8 @@ __all__ = [
     "AdversarialBandit",
     "BayesianBernoulliBandit",
     "BernoulliBandit",
+    "BroadOMD",
+    "Corral",
     "CorruptedBandit",
     "EpsilonGreedy",
     "Exp3",

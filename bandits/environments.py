@@ -119,6 +119,9 @@ class AdversarialBandit(Bandit):
         losses: array (T, K) with entries in [0, 1], or a function of t = 0, 1, 2, ... that gives
             row t, (K,); it must not depend on anything but t.
         n_switches: S >= 0: regret is against the best sequence of arms with at most S changes.
+
+    Attributes:
+        table: the losses (T, K), where they were given so; else None.
     """
 
     adversary: Adversary = "oblivious"
@@ -127,22 +130,22 @@ class AdversarialBandit(Bandit):
         self, losses: npt.ArrayLike | Callable[[int], npt.ArrayLike], *, n_switches: int = 0
     ) -> None:
         self.n_switches = checks.integer(n_switches, "n_switches", minimum=0)
-        self._table: FloatArray | None = None
+        self.table: FloatArray | None = None
         if callable(losses):
             self._function = losses
             row = checks.array(losses(0), "losses(0)", shape=(None,), low=0.0, high=1.0)
             self.n_arms = len(row)
         else:
             table = checks.array(losses, "losses", shape=(None, None), low=0.0, high=1.0)
-            self._table = np.array(table, order="C")  # ours: the caller may change theirs
+            self.table = np.array(table, order="C")  # ours: the caller may change theirs
             self.horizon, self.n_arms = table.shape
             checks.integer(self.horizon, "the number of rounds in losses", minimum=1)
         checks.integer(self.n_arms, "the number of arms in losses", minimum=2)
 
     def _row(self) -> FloatArray:
         t = self._round
-        if self._table is not None:
-            self._losses = self._table[t : t + 1]
+        if self.table is not None:
+            self._losses = self.table[t : t + 1]
         else:
             row = checks.array(
                 self._function(t), f"losses({t})", shape=(self.n_arms,), low=0.0, high=1.0
