@@ -14,7 +14,7 @@ Claims:  each bound holds at each checkpoint of each run; regret grows as √T o
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,7 +31,7 @@ from fenchel.bandits import (
     TsallisINF,
 )
 from fenchel.core import Environment, Learner, Trace, checks, run
-from fenchel.core.regret import growth_exponent, least_squares_slope
+from fenchel.core.regret import growth_exponent
 from fenchel.experiments import (
     Claim,
     Experiment,
@@ -42,6 +42,7 @@ from fenchel.experiments import (
     main,
     within,
 )
+from fenchel.paper_figures._bandits import grows_as_logarithm
 
 LEARNERS: dict[str, Callable[[int], Learner]] = {
     "Exp3": Exp3,
@@ -168,22 +169,6 @@ def grows_as_root(learner: str) -> Claim[Traces]:
     return Claim(proof(learner), statement, check)
 
 
-def grows_as_logarithm(traces: Traces) -> Outcome:
-    """Slope of regret against ln t in (T/4, T] over that in (T/16, T/4]: 1 if log, 2 if root."""
-    trace = traces["stochastic", "Tsallis-INF"][-1]
-    logs, last = np.log(trace.rounds), np.log(trace.rounds[-1])
-    early = (logs > last - np.log(16)) & (logs <= last - np.log(4))
-    late = logs > last - np.log(4)
-
-    def ratio(curves: Any) -> Any:
-        slopes = [least_squares_slope(logs[part], curves[..., part]) for part in (early, late)]
-        return slopes[1] / slopes[0]
-
-    result = trace.estimate(ratio)
-    detail = "slope against ln t in (T/4, T] over that in (T/16, T/4]; 2 would be a root"
-    return within(result.value, result.low, result.high, 2 / 3, 1.5, detail)
-
-
 EXPERIMENT = Experiment(
     name="adversarial_bandits",
     summary="Exp3, Exp3-IX, Tsallis-INF, log-barrier FTRL in three games at growing horizons",
@@ -208,7 +193,7 @@ FIGURE = Figure(
         Claim(
             proof("Tsallis-INF"),
             "Tsallis-INF: regret grows as ln T on the stochastic game (constant slope, ratio 1)",
-            grows_as_logarithm,
+            lambda traces: grows_as_logarithm(traces["stochastic", "Tsallis-INF"][-1]),
         ),
     ],
 )
