@@ -38,7 +38,7 @@ dist: .venv/.test  ## sdist -> wheel -> import from an empty directory
 bench: .venv/.test  ## speed against peers in the same run
 	.venv/bin/fenchel bench
 
-# SMPyBandits 0.9.7 needs numpy < 2 and scipy < 1.12, d3rlpy gymnasium 1.0.0: environments of their own.
+# SMPyBandits 0.9.7 needs numpy < 2 and scipy < 1.12, mabwiser goes with it, d3rlpy gymnasium 1.0.0: environments of their own.
 bench-peers: .venv-peers/.done .venv-d3rlpy/.done
 
 .venv/.base: pyproject.toml constraints.txt
@@ -52,7 +52,7 @@ bench-peers: .venv-peers/.done .venv-d3rlpy/.done
 
 .venv-peers/.done:
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet "numpy<2" "scipy<1.12" SMPyBandits==0.9.7
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet "numpy<2" "scipy<1.12" SMPyBandits==0.9.7 mabwiser==2.7.4
 	touch $@
 
 .venv-d3rlpy/.done:

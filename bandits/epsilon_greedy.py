@@ -119,7 +119,10 @@ class EpsilonGreedy(Learner):
         add_losses(self.counts, self.means, feedback.arms, feedback.losses)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The sum of the module docstring over rounds and arms; None but in `BernoulliBandit`."""
+        """Σ_s Σ_a Δ_a (ε_s/K + 2 (x_s + 1) e^{−x_s/5} + (4/Δ_a²) e^{−Δ_a² ⌊x_s⌋/2}), fixed means.
+
+        Probabilities are cut at 1. None but in a `BernoulliBandit`.
+        """
         if not isinstance(environment, BernoulliBandit):
             return None
         gaps = environment.gaps[environment.gaps > 0]

@@ -135,9 +135,10 @@ class Exp3IX(_ExponentialWeights):
         self.exploration = self.bound_rate()(horizon) / 2
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring, with probability `confidence` at each t.
+        """2 ln K/η + η K t + (1/η + 1) ln(4/δ) + √(t ln(2/δ)/2), with probability 1 − δ at each t.
 
-        None where regret is against arms that change.
+        The last term is √(2 t ln(2/δ)) where regret is measured on means. None where regret is
+        against arms that change.
         """
         if not environment.against_fixed(adaptive=True):
             return None

@@ -69,9 +69,9 @@ class ExploreThenCommit(Learner):
         self._plays += 1
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring in a `BernoulliBandit`; None elsewhere.
+        """Σ_a Δ_a (min{m, ⌈t/K⌉} + max{0, t − m K} exp(−m Δ_a²)), for fixed means.
 
-        Also None before `reset`, where m is to be tuned.
+        None but in a `BernoulliBandit`, and before `reset`, where m is to be tuned.
         """
         if not isinstance(environment, BernoulliBandit) or self._m is None:
             return None

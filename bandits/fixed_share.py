@@ -91,10 +91,10 @@ class FixedShare(Learner):
         self._mixture = (1 - share) / total * weights + share / self.n_arms
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring against the comparator of the environment.
+        """((S + 1) ln K + S ln(1/α) + (t − S − 1) ln(1/(1 − α)))/η + η t/8, on every run.
 
-        That has the environment's `n_switches`, 0 if it has none. None before `reset`, and against
-        a comparator that changes more often than the learner was tuned for.
+        S is the environment's `n_switches`. None before `reset`, and against a comparator that
+        changes more often than the learner was tuned for.
         """
         n_switches = environment.n_switches
         if self._tuned is None or n_switches > self.n_switches:

@@ -73,9 +73,9 @@ class Hedge(FTRLExperts):
         return super().mixture()
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of its tuning: on every run; in expectation where regret is on mean losses.
+        """ln K/η + η t/8, on every run, or √(t ln K) with "anytime".
 
-        None where regret is against arms that change.
+        In expectation where regret is on mean losses. None where it is against arms that change.
         """
         if not environment.against_fixed(adaptive=True):
             return None

@@ -178,9 +178,9 @@ class KLUCB(Learner):
         _add_losses(self.counts, self.sums, self._entropies, feedback.arms, feedback.losses)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring, least over a grid of x and y, in a `BernoulliBandit`.
+        """Σ Δ_a (1 + b(t)/kl(μ_a − x, μ* + y) + 1/(2x²) + Σ_s e^{−b(s)}/(2y²)), for fixed means.
 
-        None elsewhere.
+        Least over a grid of x and y. None but in a `BernoulliBandit`.
         """
         if not isinstance(environment, BernoulliBandit):
             return None

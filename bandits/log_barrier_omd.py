@@ -246,16 +246,14 @@ class BroadOMD(Learner):
             self._predictions[self._rows, feedback.arms] = feedback.losses
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring in expectation, for rates that stay.
+        """(K − 1) ln t/η + c η (1 + L*_t) + 1 in expectation, for rates that stay.
 
-        With m = 0, Σ (ℓ − m)² is at most the loss of the best arm where the environment tells it:
-        in a `BernoulliBandit`, t min means, and in an `AdversarialBandit` with a table; else t.
+        L*_t bounds Σ (ℓ − m)²; with m = 0 it is the loss of the best arm where that is known, in a
+        `BernoulliBandit` and in an `AdversarialBandit` with a table; else t.
         None against adaptive adversaries, and for rates above (√c − 1)/c.
         """
         horizon, n_arms, c = self.horizon, self.n_arms, self.correction
-        too_fast = np.max(self.rate(1 if horizon is None else horizon)) > self.greatest_rate * (
-            1 + 1e-12
-        )
+        too_fast = self.learning_rate is not None and self.learning_rate > self.greatest_rate
         if self.increasing or too_fast or not environment.against_fixed():
             return None
         squares = _least_losses(environment) if self.prediction == "none" else None

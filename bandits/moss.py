@@ -88,7 +88,7 @@ class MOSS(Learner):
         _add_losses(self.counts, self.means, self.indices, feedback.arms, feedback.losses, share)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """49 √(K T) in a `BernoulliBandit`; None elsewhere. Before `reset`, T is taken to be t."""
+        """49 √(K T), for fixed means; None but in a `BernoulliBandit`. T is t before `reset`."""
         if not isinstance(environment, BernoulliBandit):
             return None
         n_arms, horizon = self.n_arms, self.horizon

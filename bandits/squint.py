@@ -109,7 +109,7 @@ class Squint(Learner):
         return result
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """min_η ln(K G)/η + η t, with V <= t.
+        """min_η ln(K G)/η + η t, on every run, as V <= t.
 
         None before `reset`, which sets the grid, and where regret is against arms that change.
         """

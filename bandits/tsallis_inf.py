@@ -97,9 +97,10 @@ class TsallisINF(FTRLBandit):
         )
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring in expectation.
+        """4√(K t) + 1, or 2√(K t) + 10 K ln t + 16 with RV, in expectation.
 
-        None against adaptive adversaries, and for a constant η with RV.
+        For a constant η, (4√K − 4)/η + η √K t/2. None against adaptive adversaries, and for a
+        constant η with RV.
         """
         constant = self.learning_rate is not None
         if not environment.against_fixed() or (constant and self.estimator == "RV"):

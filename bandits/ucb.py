@@ -86,7 +86,7 @@ class UCB1(Learner):
         _add_losses(self.counts, self.means, self.widths, feedback.arms, feedback.losses)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring in a `BernoulliBandit`; None elsewhere."""
+        """8 Σ ln t/Δ_a + (1 + π²/3) Σ Δ_a, for fixed means; None but in a `BernoulliBandit`."""
         if not isinstance(environment, BernoulliBandit):
             return None
         gaps = environment.gaps[environment.gaps > 0]

@@ -15,6 +15,8 @@ On the simplex, ψ and the maximizer are
     TsallisEntropy(α)    −Σ (p^α − α p)/(α(1−α))        p_i = u_i^{−1/(1−α)}
     LogBarrier           −Σ ln p                        p_i = 1/u_i
     SquaredNorm          ½ Σ p²                         projection of z
+    Hybrid               a sum of the first three and   φ'(p_i) = z_i − λ, Σ p = 1, by Newton's
+                         of Σ (1 − p) ln(1 − p)         method in λ and in each p_i
 
 with u_i = 1 + (1−α)(max z − z_i + s), α = 0 for the log-barrier, and s ≥ 0 such that Σ p = 1. This
 equation is solved by Newton's method on the power mean
@@ -30,10 +32,15 @@ References:
     problems. Foundations and Trends in Machine Learning 5(1), 2012.
     Zimmert, Seldin. Tsallis-INF. JMLR 22, 2021 (the scale of the Tsallis entropy).
     Foster, Li, Lykouris, Sridharan, Tardos. Learning in games. NeurIPS 2016 (the log-barrier).
+    Zimmert, Luo, Wei. Beating stochastic and adversarial semi-bandits optimally and simultaneously.
+    ICML 2019 (the Tsallis entropy with that of 1 − p).
+    Bubeck, Cohen, Li. Sparsity, variance and curvature in multi-armed bandits. ALT 2018 (the
+    negative entropy with the log-barrier).
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
@@ -366,6 +373,158 @@ class LogBarrier(SimplexPotential):
     def maximize_rows(self, z: FloatArray, scale: float, out: FloatArray) -> None:
         """Root of Σ p(s) = 1; see the module docstring."""
         _refuse_row(_normalize_powers(z, scale, 0.0, out))
+
+
+@njit(inline="always")
+def _hybrid_slopes(
+    x: float, tsallis: float, entropy: float, barrier: float, complement: float
+) -> tuple[float, float, float, float]:
+    """p, q = 1 − p, φ'(p) and p q φ''(p) at p = 1/(1 + e^{−x})."""
+    small = math.exp(-abs(x))
+    big = 1.0 / (1.0 + small)
+    p, q = (big, small * big) if x > 0.0 else (small * big, big)
+    log_p, log_q = -math.log1p(small) + min(x, 0.0), -math.log1p(small) - max(x, 0.0)
+    root = math.exp(-0.5 * log_p)
+    slope = (
+        tsallis * 2.0 * (1.0 - root)
+        + entropy * (1.0 + log_p)
+        - barrier * math.exp(-log_p)
+        - complement * (1.0 + log_q)
+    )
+    curve = q * (tsallis * root + entropy + barrier * math.exp(-log_p)) + p * complement
+    return p, q, slope, curve
+
+
+@njit(cache=True, error_model="numpy")
+def _hybrid_rows(
+    z: FloatArray,
+    scale: float,
+    weights: tuple[float, float, float, float],
+    out: FloatArray,
+) -> int:
+    """out[r] = argmax of ⟨scale · z[r], p⟩ − Σ φ(p). Returns a row that is not finite, or −1."""
+    tsallis, entropy, barrier, complement = weights
+    rows, size = z.shape
+    shifted, logits = np.empty(size), np.empty(size)
+    uniform = -math.log(size - 1.0)
+    level = _hybrid_slopes(uniform, tsallis, entropy, barrier, complement)[2]
+    for r in range(rows):
+        _shift(z[r], scale, shifted)
+        if not _finite(shifted):
+            return r
+        best = np.argmax(shifted)
+        low, high = shifted.min() - level, -level  # all p >= 1/K, all p <= 1/K
+        if complement == 0.0:
+            low = max(low, barrier - entropy)  # where the best p is 1: −φ'(1)
+        lam = high
+        logits[:] = uniform
+        excess = 0.0
+        for _ in range(_NEWTON_STEPS):
+            total = slope = 0.0  # of all but the best, whose p is 1 − q
+            rest = 1.0
+            for k in range(size):
+                target, x = shifted[k] - lam, logits[k]
+                left, right = -1400.0, 700.0  # of x; beyond, p or q is 0
+                limit = 2.0  # of a step; doubles: 1/p overshoots, and comes back by 1 a step
+                for _ in range(_NEWTON_STEPS):
+                    p, q, value, curve = _hybrid_slopes(x, tsallis, entropy, barrier, complement)
+                    if value > target:
+                        right = x
+                    else:
+                        left = x
+                    last = x
+                    x -= max(-limit, min((value - target) / curve, limit))
+                    limit *= 2.0
+                    if not left <= x <= right:
+                        x = 0.5 * (left + right)
+                    if abs(x - last) <= 1e-15 * (1.0 + abs(x)):
+                        break
+                logits[k] = x
+                p, q, value, curve = _hybrid_slopes(x, tsallis, entropy, barrier, complement)
+                out[r, k] = p
+                slope += p * q / curve  # 1/φ''
+                if k == best:
+                    rest = q
+                else:
+                    total += p
+            excess = total - rest  # Σ p − 1
+            if excess > 0.0:
+                low = lam
+            else:
+                high = lam
+            if abs(excess) <= 1e-14 * (total + rest):
+                break
+            last = lam
+            lam += excess / slope
+            if not low <= lam <= high:
+                lam = 0.5 * (low + high)
+            if lam == last:
+                break
+        if not abs(excess) < 1e-9:
+            return r
+        total = _sum(out[r])
+        for k in range(size):
+            out[r, k] /= total
+    return -1
+
+
+@dataclass(frozen=True)
+class Hybrid(SimplexPotential):
+    """A weighted sum of potentials on the simplex; at least one of the first three weights is > 0.
+
+    tsallis (−4 Σ √p + 2) + entropy Σ p ln p − log_barrier Σ ln p + complement Σ (1−p) ln(1−p)
+
+    `FTRLBandit(K, Hybrid(tsallis=0.25, complement=1.0), learning_rate=lambda t: t**-0.5)` is the
+    algorithm of Zimmert, Luo and Wei for stochastic and adversarial bandits.
+
+    Attributes:
+        tsallis: weight of `TsallisEntropy(0.5)`.
+        entropy: weight of `NegativeEntropy`.
+        log_barrier: weight of `LogBarrier`.
+        complement: weight of the negative entropy of 1 − p.
+    """
+
+    tsallis: float = 0.0
+    entropy: float = 0.0
+    log_barrier: float = 0.0
+    complement: float = 0.0
+    domain: ConvexSet = field(default=Simplex(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("tsallis", "entropy", "log_barrier", "complement"):
+            if checks.real(getattr(self, name), name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not self.tsallis + self.entropy + self.log_barrier > 0:
+            raise ValueError("one of tsallis, entropy, log_barrier must be positive, got 0 for all")
+
+    def value(self, x: FloatArray) -> FloatArray:
+        """The sum, with 0 ln 0 = 0."""
+        x = _nonnegative(x)
+        rest = np.maximum(1.0 - x, 0.0)
+        result = self.tsallis * TsallisEntropy(0.5).value(x)
+        result = result + self.entropy * NegativeEntropy().value(x)
+        result = result + self.complement * NegativeEntropy().value(rest)
+        if self.log_barrier:
+            result = result + self.log_barrier * LogBarrier().value(x)
+        return np.asarray(result)
+
+    def gradient(self, x: FloatArray) -> FloatArray:
+        """2 (1 − 1/√x), 1 + ln x, −1/x and −1 − ln(1 − x), weighted; x below 1 for the last."""
+        x = _interior(x, "x")
+        root = -2 * np.expm1(-0.5 * np.log(x))  # 2 (1 − 1/√x)
+        result = self.tsallis * root + self.entropy * (1 + np.log(x)) - self.log_barrier / x
+        if self.complement:
+            _interior(1.0 - x, "1 − x")
+            result = result - self.complement * (1 + np.log1p(-x))
+        return np.asarray(result)
+
+    def maximize_rows(self, z: FloatArray, scale: float, out: FloatArray) -> None:
+        """Newton's method within a bracket, in λ, and in ln(p/(1 − p)) for each p."""
+        if z.shape[1] == 1:
+            out[:] = 1.0
+            return
+        weights = (self.tsallis, self.entropy, self.log_barrier, self.complement)
+        _refuse_row(_hybrid_rows(z, scale, tuple(map(float, weights)), out))
 
 
 @dataclass(frozen=True)

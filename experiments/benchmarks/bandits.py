@@ -1,11 +1,12 @@
-"""Bandit learners: arm pulls per CPU second, against river, SMPyBandits and a fused compiled loop.
+"""Bandit learners: arm pulls per CPU second, against river, SMPyBandits, mabwiser and fused loops.
 
 All play K = 10 Bernoulli arms, losses of mean 0.5 and 0.6, in one thread, in this one process
-(SMPyBandits, which needs an older numpy, in its own: `make bench-peers`). fenchel's time includes
-the environment and the exact account of the regret. The fused loop is the least that a compiled
-program of the same arithmetic needs: it plays all rounds of one replication after the other and can
-do nothing else. Peers play one replication, their fastest. CPU time, best of three; ratios are to
-be compared, not rates, which differ between machines.
+(SMPyBandits and mabwiser, which need an older numpy, in their own: `make bench-peers`; SMPyBandits
+without its optional kernels, which import a module that numba no longer has). fenchel's time
+includes the environment and the exact account of the regret. The fused loop is the least that a
+compiled program of the same arithmetic needs: it plays all rounds of one replication after the
+other and can do nothing else. Peers play one replication, their fastest. CPU time, best of three;
+ratios are to be compared, not rates, which differ between machines.
 """
 
 from __future__ import annotations
@@ -25,18 +26,39 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...bandits import UCB1, BernoulliBandit, Exp3, ThompsonSampling, TsallisINF
-from ...core import run
+from ...bandits import (
+    KLUCB,
+    MOSS,
+    UCB1,
+    BernoulliBandit,
+    EpsilonGreedy,
+    Exp3,
+    Exp3IX,
+    ThompsonSampling,
+    TsallisINF,
+)
+from ...core import Learner, run
 
 N_ARMS = 10
 MEANS = np.array([0.5] + [0.6] * 9)  # mean losses
 HORIZON = 100_000
-TARGETS = {"UCB1": 100, "Exp3": 50, "Tsallis-INF": 100, "Thompson": 10}  # times the fastest peer
-LEARNERS = {
+TARGETS = {  # times the fastest peer
+    "UCB1": 100,
+    "KL-UCB": 100,
+    "MOSS": 100,
+    "Thompson": 10,
+    "Exp3": 50,
+    "Tsallis-INF": 100,
+}
+LEARNERS: dict[str, Callable[[int], Learner]] = {
     "UCB1": UCB1,
-    "Exp3": Exp3,
-    "Tsallis-INF": TsallisINF,
+    "KL-UCB": KLUCB,
+    "MOSS": MOSS,
+    "ε-greedy": lambda n_arms: EpsilonGreedy(n_arms, epsilon=0.1),
     "Thompson": ThompsonSampling,
+    "Exp3": Exp3,
+    "Exp3-IX": Exp3IX,
+    "Tsallis-INF": TsallisINF,
 }
 PEERS_PYTHON = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
 
@@ -160,6 +182,7 @@ def river_rates(horizon: int) -> dict[str, float]:
     policies = {
         "UCB1": lambda: bandit.UCB(delta=1, seed=1),
         "Exp3": lambda: bandit.Exp3(gamma=0.1, seed=1),
+        "ε-greedy": lambda: bandit.EpsilonGreedy(epsilon=0.1, seed=1),
         "Thompson": lambda: bandit.ThompsonSampling(reward_obj=proba.Beta(), seed=1),
     }
     arms, means = list(range(N_ARMS)), MEANS.tolist()
@@ -176,41 +199,66 @@ def river_rates(horizon: int) -> dict[str, float]:
     }
 
 
-SMPYBANDITS = """
+OLDER = """
 import json, sys, time, warnings
 warnings.simplefilter("ignore")
 sys.stdout, out = sys.stderr, sys.stdout
 import numpy as np
-from SMPyBandits.Policies import UCB, Exp3, Thompson
+from mabwiser.mab import MAB, LearningPolicy
+from SMPyBandits.Policies import MOSS, UCB, EpsilonGreedy, Exp3, Thompson, klUCB
 from SMPyBandits.Policies.TsallisInf import TsallisInf
 means, horizon = json.loads(sys.argv[1]), int(sys.argv[2])
-def rate(make, horizon):
+n_arms = len(means)
+def best(play, horizon):
     rates = []
     for _ in range(3):
-        rng, policy = np.random.RandomState(0), make(len(means))
-        policy.startGame()
         start = time.process_time()
+        play(horizon)
+        rates.append(horizon / (time.process_time() - start))
+    return max(rates)
+def smpybandits(make):
+    def play(horizon):
+        rng, policy = np.random.RandomState(0), make(n_arms)
+        policy.startGame()
         for _ in range(horizon):
             arm = policy.choice()
             policy.getReward(arm, float(rng.random_sample() >= means[arm]))
-        rates.append(horizon / (time.process_time() - start))
-    return max(rates)
+    return play
+def mabwiser(policy):
+    def play(horizon):
+        rng = np.random.RandomState(0)
+        mab = MAB(arms=list(range(n_arms)), learning_policy=policy, seed=1)
+        mab.fit(list(range(n_arms)), [1] * n_arms)
+        for _ in range(horizon):
+            arm = mab.predict()
+            mab.partial_fit([arm], [int(rng.random_sample() >= means[arm])])
+    return play
 json.dump({
-    "UCB1": rate(UCB, horizon),
-    "Exp3": rate(lambda n: Exp3(n, gamma=0.1), horizon),
-    "Thompson": rate(Thompson, horizon),
-    "Tsallis-INF": rate(TsallisInf, horizon // 10),
+    "SMPyBandits": {
+        "UCB1": best(smpybandits(UCB), horizon),
+        "KL-UCB": best(smpybandits(klUCB), horizon // 10),
+        "MOSS": best(smpybandits(MOSS), horizon),
+        "ε-greedy": best(smpybandits(lambda n: EpsilonGreedy(n, epsilon=0.1)), horizon),
+        "Exp3": best(smpybandits(lambda n: Exp3(n, gamma=0.1)), horizon),
+        "Thompson": best(smpybandits(Thompson), horizon),
+        "Tsallis-INF": best(smpybandits(TsallisInf), horizon // 10),
+    },
+    "mabwiser": {
+        "UCB1": best(mabwiser(LearningPolicy.UCB1(alpha=1)), horizon // 10),
+        "ε-greedy": best(mabwiser(LearningPolicy.EpsilonGreedy(0.1)), horizon // 10),
+        "Thompson": best(mabwiser(LearningPolicy.ThompsonSampling()), horizon // 10),
+    },
 }, out)
 """
 
 
-def smpybandits_rates(horizon: int) -> dict[str, float]:
-    """Rates of SMPyBandits in the environment of `make bench-peers`; empty where it is missing."""
+def older_rates(horizon: int) -> dict[str, dict[str, float]]:
+    """Rates of SMPyBandits and mabwiser, in the environment of `make bench-peers` if it exists."""
     if not PEERS_PYTHON.exists():
-        return {}
-    command = [str(PEERS_PYTHON), "-c", SMPYBANDITS, json.dumps(MEANS.tolist()), str(horizon)]
+        return {"SMPyBandits": {}, "mabwiser": {}}
+    command = [str(PEERS_PYTHON), "-c", OLDER, json.dumps(MEANS.tolist()), str(horizon)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    rates: dict[str, float] = json.loads(done.stdout)
+    rates: dict[str, dict[str, float]] = json.loads(done.stdout)
     return rates
 
 
@@ -239,36 +287,35 @@ def _times(rate: float, other: float | None) -> str:
 def main() -> None:
     """Measure and print."""
     console = Console()
-    river, smpybandits = river_rates(HORIZON // 5), smpybandits_rates(HORIZON // 10)
-    for peer, rates, remedy in (
-        ("river", river, "make bench"),
-        ("SMPyBandits", smpybandits, "make bench-peers"),
-    ):
+    peers = {"river": river_rates(HORIZON // 5), **older_rates(HORIZON // 10)}
+    for peer, rates in peers.items():
         if not rates:
+            remedy = "make bench" if peer == "river" else "make bench-peers"
             console.print(Text(f"{peer} is skipped: it is not installed ({remedy})", "yellow"))
     table = Table(
         title=f"Million arm pulls per CPU second, K = {N_ARMS}, T = {HORIZON:,}, one thread",
         caption="R: replications; / fused: ratio to the fused compiled loop; / peer: ratio to the "
-        "faster of river and SMPyBandits (SMPyB.), which play one replication",
+        "fastest of river, SMPyBandits (SMPyB.) and mabwiser (mabw.), which play one replication",
     )
     table.add_column("learner", no_wrap=True)
-    for column in ("R", "fenchel", "/ fused", "river", "SMPyB.", "/ peer", "target"):
+    for column in ("R", "fenchel", "/ fused", "river", "SMPyB.", "mabw.", "/ peer", "target"):
         table.add_column(column, justify="right", no_wrap=True)
     for name in LEARNERS:
-        peers = [rates[name] for rates in (river, smpybandits) if name in rates]
-        fastest = max(peers) if peers else None
+        own = {peer: rates[name] for peer, rates in peers.items() if name in rates}
+        fastest = max(own.values()) if own else None
         for n_replications in (256, 64, 1):
             horizon = HORIZON if name != "Thompson" else HORIZON // 5
             rate = fenchel_rate(name, n_replications, horizon)
             fused = fused_rate(name, n_replications, horizon) if name in FUSED else None
-            target = {256: f"{TARGETS[name]}", 1: "1"}.get(n_replications, "")
+            target = "1" if n_replications == 1 and own else ""
+            if n_replications == 256 and name in TARGETS:
+                target = str(TARGETS[name])
             table.add_row(
                 name,
                 str(n_replications),
                 f"{rate / 1e6:.3g}",
                 _times(rate, fused),
-                f"{river[name] / 1e6:.3g}" if name in river else "",
-                f"{smpybandits[name] / 1e6:.3g}" if name in smpybandits else "",
+                *(f"{own[peer] / 1e6:.2g}" if peer in own else "" for peer in peers),
                 _times(rate, fastest),
                 target,
             )

@@ -1,11 +1,11 @@
-"""Optimistic mirror descent: rounds x replications per CPU second, against PyNOL.
+"""Gradient learners: rounds x replications per CPU second, against PyNOL.
 
-Linear regression on the unit ball of ℝ¹⁰. OptimisticOMD is compared with PyNOL's OptimisticOGD,
-DynamicOptimisticOMD with its SwordPP. fenchel's time includes drawing the losses, the exact regret
-and both sides of the path-wise inequality; PyNOL's losses are drawn beforehand. PyNOL plays one
-replication and differentiates losses by autograd; "analytic" hands it the formula of the gradient
-instead, which its own environment does not. One thread, CPU time, best of three; ratios are to be
-compared, not rates, which differ between machines.
+Linear regression on the unit ball of ℝ¹⁰. OGD and Ader are compared with those of PyNOL,
+OptimisticOMD with its OptimisticOGD, DynamicOptimisticOMD with its SwordPP. fenchel's time includes
+drawing the losses, the exact regret and both sides of the path-wise inequality; PyNOL's losses are
+drawn beforehand. PyNOL plays one replication and differentiates losses by autograd; "analytic"
+hands it the formula of the gradient instead, which its own environment does not. One thread, CPU
+time, best of three; ratios are to be compared, not rates, which differ between machines.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...bandits.sea import DynamicOptimisticOMD, LinearRegression, OptimisticOMD, tuned
+from ...bandits import OGD
+from ...bandits.sea import Ader, DynamicOptimisticOMD, LinearRegression, OptimisticOMD, tuned
 from ...core import run
 from .bandits import pulls_per_second
 
 DIM, HORIZON, NOISE = 10, 10_000, 0.1
 PARAMETER = np.full(DIM, 0.5 / np.sqrt(DIM))
 LEARNERS: dict[str, tuple[Any, str]] = {
+    "OGD": (OGD, "OGD"),
+    "Ader": (Ader, "Ader"),
     "OptimisticOMD": (OptimisticOMD, "OptimisticOGD"),
     "DynamicOptimisticOMD": (DynamicOptimisticOMD, "SwordPP"),
 }
-REPLICATIONS = (64, 1)
+REPLICATIONS = (256, 64, 1)
 
 
 def fenchel_rate(name: str, n_replications: int) -> float:
@@ -52,7 +55,8 @@ def pynol_rates(rounds: int) -> dict[tuple[str, str], float]:
             from pynol.environment.domain import Ball
             from pynol.environment.environment import Environment
             from pynol.environment.loss_function import SquareLoss
-            from pynol.learner.base import OptimisticOGD
+            from pynol.learner import base
+            from pynol.learner.models.dynamic.ader import Ader as PynolAder
             from pynol.learner.models.dynamic.swordpp import SwordPP
             from pynol.online_learning import online_learning
     except ModuleNotFoundError:
@@ -73,7 +77,9 @@ def pynol_rates(rounds: int) -> dict[tuple[str, str], float]:
     game = LinearRegression(PARAMETER, NOISE)
     G, L = game.gradient_bound, game.smoothness
     learners: dict[str, Callable[[], Any]] = {
-        "OptimisticOGD": lambda: OptimisticOGD(
+        "OGD": lambda: base.OGD(ball, step_size=0.1, prior=start),
+        "Ader": lambda: PynolAder(ball, HORIZON, G, prior=start),
+        "OptimisticOGD": lambda: base.OptimisticOGD(
             ball, step_size=0.1, optimism_type="last_grad", prior=start
         ),
         "SwordPP": lambda: SwordPP(ball, HORIZON, G, L, prior=start),
@@ -112,7 +118,7 @@ def main() -> None:
     table = Table(
         title=f"Thousand rounds x replications per CPU second, d = {DIM}, T = {HORIZON:,}",
         caption="R: replications, PyNOL plays one; ratio: fenchel over PyNOL; analytic: PyNOL "
-        "with gradients by formula; to be reached: 20 at R = 64, 1 at R = 1",
+        "with gradients by formula; to be reached: 100 at R = 256, 20 at R = 64, 1 at R = 1",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
