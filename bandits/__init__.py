@@ -1,6 +1,9 @@
 """Online convex optimisation, experts and bandits."""
 
+from .adagrad import AdaGradDiagonal, AdaGradFull
 from .adahedge import AdaHedge
+from .coin_betting import CoinBetting
+from .convex_environments import AdversarialConvex, OnlineRegression
 from .corral import Corral
 from .environments import (
     AdaptiveBandit,
@@ -25,6 +28,7 @@ from .hedge import Hedge
 from .kl_ucb import KLUCB
 from .log_barrier import LogBarrierFTRL
 from .log_barrier_omd import BroadOMD
+from .mirror_descent import DualAveraging, MirrorDescent
 from .moss import MOSS
 from .online_newton import ONS
 from .squint import Squint
@@ -39,15 +43,20 @@ __all__ = [
     "OGD",
     "ONS",
     "UCB1",
+    "AdaGradDiagonal",
+    "AdaGradFull",
     "AdaGradNorm",
     "AdaHedge",
     "AdaptiveBandit",
     "AdversarialBandit",
+    "AdversarialConvex",
     "BayesianBernoulliBandit",
     "BernoulliBandit",
     "BroadOMD",
+    "CoinBetting",
     "Corral",
     "CorruptedBandit",
+    "DualAveraging",
     "EpsilonGreedy",
     "Exp3",
     "Exp3IX",
@@ -60,7 +69,9 @@ __all__ = [
     "Hedge",
     "History",
     "LogBarrierFTRL",
+    "MirrorDescent",
     "NonstationaryBandit",
+    "OnlineRegression",
     "Squint",
     "StochasticallyConstrainedAdversary",
     "ThompsonSampling",

@@ -83,7 +83,8 @@ class Squint(Learner):
     def grid(horizon: float) -> FloatArray:
         """½, ¼, ... to the first that is at most 1/(2√T), (G,)."""
         size = 1 + math.ceil(max(0.0, 0.5 * math.log2(horizon)))
-        return 0.5 ** np.arange(1, size + 1)
+        rates: FloatArray = 0.5 ** np.arange(1, size + 1)
+        return rates
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """R_0 = V_0 = 0."""
