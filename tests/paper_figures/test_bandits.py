@@ -18,6 +18,7 @@ SMALL = {
     "best_of_both_worlds": {"horizon": 3000, "n_replications": 48},
     "high_probability": {"n_horizons": 3, "n_replications": 200},
     "small_loss_and_path_length": {"horizon": 2100, "n_replications": 16},
+    "linear_bandits": {"n_dimensions": 2, "horizon": 300, "n_replications": 80},
 }
 
 
@@ -44,10 +45,10 @@ def spoiled(data: Any, change: Callable[[Trace], Trace]) -> Any:
 
 
 def linear(trace: Trace) -> Trace:
-    """Regret t in each run, and an inequality that is broken."""
+    """Regret 1000 t in each run, above any bound, and an inequality that is broken."""
     sides = trace.pathwise
     broken = sides and Pathwise(sides.right + 1.0, sides.right, sides.reference)
-    regret = np.broadcast_to(trace.rounds.astype(float), trace.regret.shape)
+    regret = np.broadcast_to(1000.0 * trace.rounds, trace.regret.shape)
     return replace(trace, regret=regret, pathwise=broken)
 
 
@@ -82,6 +83,26 @@ def test_the_spread_of_exp3_must_be_linear_and_that_of_others_must_not(make_smal
         for claim in figure.claims[:3]:
             verdict = claim.measure(spoiled(data, spread_as(power))).verdict
             wanted = claim.statement.startswith("Exp3:") == (power == 1.0)
+            assert (verdict == Verdict.REPRODUCED) == wanted, (claim.statement, power)
+
+
+def test_growth_with_the_dimension_tells_a_root_from_a_line(make_small: Make) -> None:
+    figure, _, data = make_small("linear_bandits", SMALL["linear_bandits"])
+
+    def as_power(power: float) -> Any:
+        rng = np.random.default_rng(0)
+        return {
+            key: {
+                dim: replace(t, regret=dim**power * (1 + 0.05 * rng.normal(size=t.regret.shape)))
+                for dim, t in each.items()
+            }
+            for key, each in data.items()
+        }
+
+    for power, optimism in ((1.0, True), (0.5, False)):
+        optimistic, weights = figure.claims[2:4]
+        for claim, wanted in ((optimistic, optimism), (weights, not optimism)):
+            verdict = claim.measure(as_power(power)).verdict
             assert (verdict == Verdict.REPRODUCED) == wanted, (claim.statement, power)
 
 
