@@ -33,7 +33,10 @@ class FullFeedback:
 
 @dataclass(frozen=True, slots=True)
 class BanditFeedback:
-    """The loss of the arm played and no other: `arms` (R,), `losses` (R,) in [0, 1]."""
+    """The loss of the arm played and no other: `arms` (R,), `losses` (R,).
+
+    Losses are in [0, 1], but in linear bandits, where their means are in [−1, 1].
+    """
 
     arms: IntArray
     losses: FloatArray

@@ -203,9 +203,9 @@ class LogDetFTRL(Learner):
         self.point = density_matrix(self.cumulative_losses, self.eta)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring; before `reset`, for a learner tuned for t.
+        """min over α of (d/η) ln(1/α) + 2 α t + t ω*(η)/η; ω*(h) = −h − ln(1 − h).
 
-        None if η >= 1, and in other games than `MatrixExperts`.
+        Before `reset`, for a learner tuned for t. None if η >= 1, and in other games than `MatrixExperts`.
         """
         if not isinstance(environment, MatrixExperts):
             return None

@@ -110,7 +110,7 @@ class OFUL(LeastSquaresLearner):
         return arms
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring, with probability `confidence` for all t at once.
+        """√(8 t max{1, β̄_t} D_t), D_t = d ln(1 + t L²/(λ d)), with probability 1 − δ for all t.
 
         None unless the environment has one θ, ‖θ‖ <= S, and noise of at most σ.
         """

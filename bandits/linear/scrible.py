@@ -107,9 +107,9 @@ class SCRiBLe(Learner):
         self.center = self.barrier.minimize(self.eta * self.cumulative_losses, self.center)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """The bound of the module docstring; before `reset`, for a learner tuned for t.
+        """min over α of (ν/η) ln(1/α) + 2 α t + t ω*(η d)/η; ω*(h) = −h − ln(1 − h).
 
-        None if η d >= 1, and in other games than `ConvexBodyBandit`.
+        Before `reset`, for a learner tuned for t. None if η d >= 1, and in other games than `ConvexBodyBandit`.
         """
         if not isinstance(environment, ConvexBodyBandit):
             return None
