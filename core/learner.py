@@ -16,10 +16,10 @@ class Learner(ABC):
     """R independent copies of one algorithm, replications on axis 0.
 
     Attributes:
-        probabilities: (R, K), the distribution from which the last `act` drew its arms, or (R, N, K),
-            that for each of N contexts, for learners that know it: regret is then measured in
-            expectation given the past. None: the
-            arms themselves are charged; set it back to None in rounds without a distribution.
+        probabilities: (R, K), the distribution from which the last `act` drew its arms, or
+            (R, N, K), that for each of N contexts, for learners that know it: regret is then
+            measured in expectation given the past. None: the arms themselves are charged; set it
+            back to None in rounds without a distribution.
     """
 
     probabilities: FloatArray | None = None

@@ -205,7 +205,8 @@ class LogDetFTRL(Learner):
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """min over α of (d/η) ln(1/α) + 2 α t + t ω*(η)/η; ω*(h) = −h − ln(1 − h).
 
-        Before `reset`, for a learner tuned for t. None if η >= 1, and in other games than `MatrixExperts`.
+        Before `reset`, for a learner tuned for t. None if η >= 1, and in other games than
+        `MatrixExperts`.
         """
         if not isinstance(environment, MatrixExperts):
             return None

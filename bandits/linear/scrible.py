@@ -109,7 +109,8 @@ class SCRiBLe(Learner):
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """min over α of (ν/η) ln(1/α) + 2 α t + t ω*(η d)/η; ω*(h) = −h − ln(1 − h).
 
-        Before `reset`, for a learner tuned for t. None if η d >= 1, and in other games than `ConvexBodyBandit`.
+        Before `reset`, for a learner tuned for t. None if η d >= 1, and in other games than
+        `ConvexBodyBandit`.
         """
         if not isinstance(environment, ConvexBodyBandit):
             return None
