@@ -83,7 +83,7 @@ class Squint(Learner):
     def grid(horizon: float) -> FloatArray:
         """½, ¼, ... to the first that is at most 1/(2√T), (G,)."""
         size = 1 + math.ceil(max(0.0, 0.5 * math.log2(horizon)))
-        rates: FloatArray = 0.5 ** np.arange(1, size + 1)
+        rates: FloatArray = np.exp2(-np.arange(1.0, size + 1.0))
         return rates
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
