@@ -125,7 +125,7 @@ def draw(traces: Traces) -> Drawing:
     axes[0].set(title=f"T = {longest:,}", xlabel="regret x", ylabel="share of runs above x")
     axes[0].set(yscale="log")
     axes[0].plot([], [], "k:", label="95 % bound")
-    axes[0].legend(loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     axes[1].set(title="spread of the regret", xlabel="horizon T", ylabel="standard deviation")
     axes[1].set(xscale="log", yscale="log")
     return figure
