@@ -45,6 +45,16 @@ def _mixtures(cumulative: FloatArray, rates: FloatArray, mixture: FloatArray) ->
 
 
 @njit(cache=True)
+def _log_sum(cumulative: FloatArray, rate: float) -> float:
+    """ln Σ exp(−η (L − min L)), from 0 to ln K, for one replication."""
+    least = cumulative.min()
+    total = 0.0
+    for loss in cumulative:
+        total += 1.0 if loss == least else math.exp(-rate * (loss - least))
+    return math.log(total)
+
+
+@njit(cache=True)
 def _account(
     cumulative: FloatArray,
     losses: FloatArray,
@@ -54,22 +64,24 @@ def _account(
     variances: FloatArray,
     incurred: FloatArray,
 ) -> None:
-    """L += ℓ, Δ += δ, V += Var_p(ℓ) and Σ ⟨p, ℓ⟩, row by row."""
+    """L += ℓ, Δ += δ, V += Var_p(ℓ) and Σ ⟨p, ℓ⟩, row by row.
+
+    −(1/η) ln ⟨p, exp(−η ℓ)⟩ is the rise of min L − (1/η) ln Σ exp(−η (L − min L)): a mean of
+    exponentials can round to 0, these sums are at least 1.
+    """
     n_arms = cumulative.shape[1]
     for r in range(cumulative.shape[0]):
-        before, lowest = cumulative[r].min(), losses[r].min()
-        mean = square = mixed = 0.0
+        eta = rates[r]
+        before, log_before = cumulative[r].min(), _log_sum(cumulative[r], eta)
+        lowest = losses[r].min()
+        mean = square = 0.0
         for k in range(n_arms):
             p, loss = mixture[r, k], losses[r, k] - lowest
             mean += p * loss
             square += p * loss * loss
-            if rates[r] < np.inf:
-                mixed += p * math.exp(-rates[r] * loss)
             cumulative[r, k] += losses[r, k]
-        if rates[r] < np.inf:
-            mix_loss = -math.log(mixed) / rates[r]
-        else:
-            mix_loss = cumulative[r].min() - before - lowest
+        rise = cumulative[r].min() - before - lowest
+        mix_loss = rise - (_log_sum(cumulative[r], eta) - log_before) / eta
         gaps[r] += max(mean - mix_loss, 0.0)
         variances[r] += max(square - mean * mean, 0.0)
         incurred[r] += mean + lowest

@@ -65,6 +65,10 @@ class Corral(Learner):
         self.learners = list(learners)
         if len(self.learners) < 2:
             raise ValueError(f"learners must be at least two, got {len(self.learners)}")
+        if len({id(one) for one in self.learners}) < len(self.learners):
+            raise ValueError(
+                "learners must be distinct objects, got one of them twice; build another"
+            )
         arms = {int(getattr(one, "n_arms", 0)) for one in self.learners}
         if len(arms) > 1 or 0 in arms:
             raise ValueError(

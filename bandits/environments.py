@@ -145,6 +145,10 @@ class AdversarialBandit(Bandit):
     def _row(self) -> FloatArray:
         t = self._round
         if self.table is not None:
+            if t >= len(self.table):
+                raise ValueError(
+                    f"the game is over: losses holds {len(self.table)} rounds; reset it"
+                )
             self._losses = self.table[t : t + 1]
         else:
             row = checks.array(
@@ -275,6 +279,7 @@ class CorruptedBandit(NonstationaryBandit):
 
     def __init__(self, means: npt.ArrayLike, *, budget: float) -> None:
         self.means = checks.array(means, "means", shape=(None,), low=0.0, high=1.0).copy()
+        checks.integer(len(self.means), "the number of arms in means", minimum=2)
         low, high = self.means.min(), self.means.max()
         if low == high:
             raise ValueError(f"means must differ, got {low} for all arms; there is no best arm")

@@ -3,14 +3,16 @@
 Round t: with probability ε_t an arm at random, else the arm of least mean loss so far; arms not
 played yet come first, then the first of equals.
 
-For rates ε_t that do not depend on the run, with x_t = Σ_{s < t} ε_s/(2K), an arm of gap Δ_a is
-played in round t with probability at most (derived, as Auer et al. for one rate)
+For rates ε_t that do not depend on the run, with x_t = Σ_{s < t} ε_s/K, an arm of gap Δ_a is
+played in round t with probability at most (derived, as Auer et al. for one rate), for all θ in
+(0, 1),
 
-    ε_t/K + 2 (x_t + 1) e^{−x_t/5} + (4/Δ_a²) e^{−Δ_a² ⌊x_t⌋/2}.
+    ε_t/K + 2 exp(−x_t (1 − θ + θ ln θ)) + (4/Δ_a²) exp(−Δ_a² ⌊θ x_t⌋/2).
 
-In detail: to be greedy, arm a or the best one must have a mean that is wrong by Δ_a/2; after n
-plays that has probability e^{−nΔ_a²/2}, and of the plays at random, of mean 2 x_t, fewer than x_t
-are made with probability e^{−x_t/5} at most, by Bernstein's inequality.
+In detail: to be greedy, arm a or the best one must have a mean that is wrong by Δ_a/2, after θ x_t
+plays at most or after n > θ x_t of them. Of the plays at random, x_t in the mean, fewer than θ x_t
+are made with probability exp(−x_t (1 − θ + θ ln θ)) at most (Chernoff); and a mean of n plays is
+wrong by so much with probability exp(−nΔ_a²/2), to be summed over n.
 
 Default: ε_t = min{1, c K/(d² t)} for a lower bound d of the gaps, which makes the regret of order
 ln t/d² for c > 5.
@@ -22,6 +24,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +38,8 @@ from ..core.guarantee import Guarantee
 from ..core.learner import Learner
 from ..core.random import UniformStream, sample_rows
 from .environments import BernoulliBandit
+
+_GRID = np.linspace(0.1, 0.9, 9)  # of θ
 
 
 @njit(cache=True)
@@ -53,7 +58,7 @@ def _greedy_mixture(
 
 
 @njit(cache=True)
-def add_losses(counts: FloatArray, means: FloatArray, arms: IntArray, losses: FloatArray) -> None:
+def _add_losses(counts: FloatArray, means: FloatArray, arms: IntArray, losses: FloatArray) -> None:
     """Count and running mean of the arm played in each row."""
     for r in range(len(arms)):
         a = arms[r]
@@ -84,7 +89,9 @@ class EpsilonGreedy(Learner):
             raise ValueError(f"gap or epsilon must be given, and not both, got {gap} and {epsilon}")
         rate = None
         if gap is not None:
-            rate = checks.positive(c, "c") * n_arms / checks.positive(gap, "gap") ** 2
+            if checks.positive(gap, "gap") > 1:
+                raise ValueError(f"gap must be at most 1, got {gap}; losses are in [0, 1]")
+            rate = checks.positive(c, "c") * n_arms / gap**2
         elif not callable(epsilon):
             epsilon = checks.real(epsilon, "epsilon", above=0.0)
             if epsilon > 1:
@@ -116,12 +123,13 @@ class EpsilonGreedy(Learner):
 
     def update(self, feedback: BanditFeedback) -> None:
         """Count the play and average its loss."""
-        add_losses(self.counts, self.means, feedback.arms, feedback.losses)
+        _add_losses(self.counts, self.means, feedback.arms, feedback.losses)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """Σ_s Σ_a Δ_a (ε_s/K + 2 (x_s + 1) e^{−x_s/5} + (4/Δ_a²) e^{−Δ_a² ⌊x_s⌋/2}), fixed means.
+        """Σ_s Σ_a Δ_a (ε_s/K + 2 e^{−x_s (1 − θ + θ ln θ)} + (4/Δ_a²) e^{−Δ_a² ⌊θ x_s⌋/2}).
 
-        Probabilities are cut at 1. None but in a `BernoulliBandit`.
+        For fixed means; least over a grid of θ, probabilities cut at 1. None but in a
+        `BernoulliBandit`.
         """
         if not isinstance(environment, BernoulliBandit):
             return None
@@ -129,13 +137,16 @@ class EpsilonGreedy(Learner):
 
         def bound(t: Any) -> Any:
             rounds = np.arange(1.0, np.max(t, initial=1) + 1)
-            epsilon = self.epsilon(rounds)
-            x = (np.cumsum(epsilon) - epsilon) / (2 * self.n_arms)
-            few = epsilon / self.n_arms + 2 * (x + 1) * np.exp(-x / 5)
+            epsilon = np.broadcast_to(self.epsilon(rounds), rounds.shape)
+            x = (np.cumsum(epsilon) - epsilon) / self.n_arms
             total = np.zeros_like(x)
             for gap in gaps:
-                wrong = 4 / gap**2 * np.exp(-(gap**2) * np.floor(x) / 2)
-                total += gap * np.minimum(1.0, few + wrong)
+                wrong = np.ones_like(x)
+                for theta in _GRID:
+                    few = 2 * np.exp(-x * (1 - theta + theta * math.log(theta)))
+                    late = 4 / gap**2 * np.exp(-(gap**2) * np.floor(theta * x) / 2)
+                    wrong = np.minimum(wrong, few + late)
+                total += gap * np.minimum(1.0, epsilon / self.n_arms + wrong)
             # probabilities of all arms sum to 1
             return np.cumsum(np.minimum(total, gaps.max(initial=0.0)))[np.asarray(t, dtype=int) - 1]
 

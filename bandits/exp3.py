@@ -26,8 +26,12 @@ Exp3.P estimates gains 1 − ℓ, with a bonus β for all arms, and mixes with t
     p_t = (1 − γ) softmax(η G̃_{t−1}) + γ/K
     G̃_t(a) = G̃_{t−1}(a) + (1{A_t = a} (1 − ℓ_t(a)) + β)/p_t(a)
 
-With β = √(ln(K/δ')/(K T)), η = 0.95 √(ln K/(K T)) and γ = 1.05 √(K ln K/T), the regret after T
-rounds is at most 5.15 √(K T ln(K/δ')) with probability 1 − δ'.
+For γ <= ½ and (1 + β) K η <= γ, with probability 1 − δ', the regret after t rounds is at most
+
+    β K t + γ t + (1 + β) η K t + ln(K/δ')/β + ln K/η,
+
+and for β = √(ln(K/δ')/(K T)), η = 0.95 √(ln K/(K T)) and γ = 1.05 √(K ln K/T) at most 5.15 √(K T
+ln(K/δ')) after T. The executable bound is the first, with δ' = δ/2 and Azuma-Hoeffding as above.
 
 References:
     Auer, Cesa-Bianchi, Freund, Schapire. The nonstochastic multiarmed bandit problem. SICOMP 32(1),
@@ -36,7 +40,7 @@ References:
     problems. 2012, theorem 3.1 (the bound of Exp3).
     Neu. Explore no more: improved high-probability regret bounds for non-stochastic bandits. NIPS
     2015, theorem 1.
-    Bubeck, Cesa-Bianchi 2012, theorem 3.3 (Exp3.P, of Auer et al.).
+    Bubeck, Cesa-Bianchi 2012, theorems 3.2 and 3.3 (Exp3.P, of Auer et al.).
 Differs from Auer et al.: Exp3 has losses instead of gains, and is not mixed with the uniform
 distribution.
 """
@@ -202,20 +206,26 @@ class Exp3P(_ExponentialWeights):
         )
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
-        """5.15 √(K T ln(2K/δ)) and the term of Azuma-Hoeffding, at t = T only.
+        """β K t + γ t + (1 + β) η K t + ln(2K/δ)/β + ln K/η + √(t ln(2/δ)/2), or t if less.
 
-        Before T it is t where that is less, which is trivial. None before `reset`, and against
-        adaptive adversaries.
+        With probability 1 − δ at each t; the last term is √(2 t ln(2/δ)) where regret is measured
+        on means. t, where the conditions are not met. None before `reset`, and against adaptive
+        adversaries.
         """
-        horizon = self.horizon
+        horizon, n_arms = self.horizon, self.n_arms
         if horizon is None or not environment.against_fixed():
             return None
-        at_end = 5.15 * math.sqrt(self.n_arms * horizon * self._log_ratio)
+        eta, beta, gamma = self.tuned_rate(horizon), self.bonus, self.mixing
+        slope = beta * n_arms + gamma + (1 + beta) * eta * n_arms
+        constant = self._log_ratio / beta + math.log(n_arms) / eta
+        met = gamma <= 0.5 and (1 + beta) * n_arms * eta <= gamma
         azuma = _azuma(environment, math.log(2 / (1 - self.confidence)))
         return Guarantee(
-            bound=lambda t: np.where(np.asarray(t) < horizon, t, at_end + azuma(horizon)),
+            bound=lambda t: (
+                np.minimum(t, slope * t + constant + azuma(t)) if met else np.asarray(t) * 1.0
+            ),
             kind="high-probability",
             confidence=self.confidence,
-            assumptions="losses in [0, 1], not depending on the learner's actions; after T rounds",
-            reference="Bubeck, Cesa-Bianchi 2012, theorem 3.3, and Azuma-Hoeffding (derived)",
+            assumptions="losses in [0, 1], not depending on the learner's actions; t <= T",
+            reference="Bubeck, Cesa-Bianchi 2012, theorem 3.2, and Azuma-Hoeffding (derived)",
         )

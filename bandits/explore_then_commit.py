@@ -45,6 +45,7 @@ class ExploreThenCommit(Learner):
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """No plays yet."""
+        checks.integer(horizon, "horizon", minimum=1)
         if self.n_explorations is None:
             share = horizon / self.n_arms
             m = math.ceil(share ** (2 / 3) * math.log(max(horizon, 2)) ** (1 / 3))

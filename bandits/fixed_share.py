@@ -72,23 +72,22 @@ class FixedShare(Learner):
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
         """p_1 is uniform."""
         self._tuned = self.tuned(checks.integer(horizon, "horizon", minimum=1))
-        self._mixture = np.full((n_replications, self.n_arms), 1 / self.n_arms)
+        shape = (n_replications, self.n_arms)
+        self._log_mixture = np.full(shape, -math.log(self.n_arms))  # ln p: p itself may round to 0
 
     def act(self) -> FloatArray:
         """p_t, (R, K)."""
-        return self._mixture
+        mixture: FloatArray = np.exp(self._log_mixture)
+        return mixture / mixture.sum(axis=1, keepdims=True)
 
     def update(self, feedback: FullFeedback) -> None:
         """p_{t+1}."""
         assert self._tuned is not None
         eta, share = self._tuned
-        least = feedback.losses.min(axis=1, keepdims=True)
-        weights = self._mixture * np.exp(-eta * (feedback.losses - least))
-        total = weights.sum(axis=1, keepdims=True)
-        if not (np.isfinite(total) & (total > 0)).all():
-            row = int(np.argmin((np.isfinite(total) & (total > 0))[:, 0]))
-            raise FloatingPointError(f"replication {row}: the weights are not finite")
-        self._mixture = (1 - share) / total * weights + share / self.n_arms
+        log_weights = self._log_mixture - eta * feedback.losses
+        log_weights -= np.logaddexp.reduce(log_weights, axis=1, keepdims=True)
+        log_share = math.log(share / self.n_arms) if share > 0 else -math.inf
+        self._log_mixture = np.logaddexp(math.log1p(-share) + log_weights, log_share)
 
     def guarantee(self, environment: Environment) -> Guarantee | None:
         """((S + 1) ln K + S ln(1/α) + (t − S − 1) ln(1/(1 − α)))/η + η t/8, on every run.

@@ -8,7 +8,7 @@ every sequence of losses, adaptive ones included, and each t
     tuning      η_t                                      bound
     "horizon"   √(8 ln K/T)                              ln K/η + η t/8, at T: √(T ln K/2)
     "anytime"   2 √(ln K/t)                              √(t ln K)
-    "doubling"  √(8 ln K/2^m), forgetting the past       √(t ln K) times √2/(√2 − 1) ≈ 3.4, by
+    "doubling"  √(8 ln K/2^m), forgetting the past       √(t ln K/2) times √2/(√2 − 1) ≈ 3.4, by
                 at t = 2^m, m = 0, 1, 2, ...             summing √(2^m ln K/2) over the epochs
 
 References:

@@ -7,8 +7,8 @@ Each arm once, in order; then, after n_a plays of arm a with mean loss ℓ̄_a a
 the first of equals, with kl(p, q) = p ln(p/q) + (1−p) ln((1−p)/(1−q)); ln ln t counts from t = 3.
 c = 3 in the theory of Garivier and Cappé, 0 in their experiments and here.
 
-Expected pseudo-regret: asymptotically Σ Δ_a ln t/kl(μ_a, μ*), and at each t, for all x, y > 0 with
-x + y < Δ_a (derived, as Lattimore and Szepesvári for another b),
+Expected pseudo-regret: asymptotically Σ Δ_a ln t/kl(μ_a, μ*) for c = 3 (here for all c > 1), and at
+each t, for all x, y > 0 with x + y < Δ_a (derived, as Lattimore and Szepesvári for another b),
 
     Σ_{Δ_a > 0} Δ_a (1 + b(t)/kl(μ_a − x, μ* + y) + 1/(2x²) + Σ_{s ≤ t} e^{−b(s)}/(2y²)).
 
@@ -41,7 +41,8 @@ from ..core.learner import Learner
 from .environments import BernoulliBandit
 
 _NEWTON_STEPS = 100  # 3 to 6 are typical
-_GRID = np.linspace(0.02, 0.98, 49)  # of (x + y)/Δ and of x/(x + y) in the bound
+_GRID = np.linspace(0.02, 0.98, 49)
+_SUMS, _SHARES = (each.ravel() for each in np.meshgrid(_GRID, _GRID))  # (x + y)/Δ, x/(x + y)
 
 
 @njit(cache=True)
@@ -102,8 +103,8 @@ def _least_index(
                 best = min(best, k)
                 continue
             if p <= q:  # the index is below p, or 0 as p
-                below = p > 0.0 or q > 0.0 or k < best
-            elif q == 0.0:  # unreachable for p > 0
+                below = p > 0.0 or s > -np.inf or k < best
+            elif s == -np.inf:  # the best index is 0, this one is not
                 below = False
             else:
                 below = m * (entropies[r, k] - p * s - (1.0 - p) * log1m) < radius
@@ -184,22 +185,26 @@ class KLUCB(Learner):
         """
         if not isinstance(environment, BernoulliBandit):
             return None
-        least = environment.means.min()
-        wrong = environment.gaps[environment.gaps > 0][:, None]  # (A, 1)
-        total, share = (grid.ravel() for grid in np.meshgrid(_GRID, _GRID))
-        x, y = wrong * total * share, wrong * total * (1 - share)  # (A, grid)
-        information = divergence(least + wrong - x, least + y)
+        least = float(environment.means.min())
+        gaps = environment.gaps[environment.gaps > 0]
+
+        def plays(gap: float, radius: FloatArray, late: FloatArray) -> FloatArray:
+            """Of an arm of this gap, (P,), but for the first."""
+            x, y = gap * _SUMS * _SHARES, gap * _SUMS * (1 - _SHARES)
+            information = np.maximum(divergence(least + gap - x, least + y), 1e-300)
+            fixed = 0.5 / x**2
+            each = radius[:, None] / information + fixed + late[:, None] / (2 * y**2)
+            result: FloatArray = each.min(axis=1)
+            return result
 
         def bound(t: Any) -> Any:
             rounds = np.atleast_1d(np.asarray(t, dtype=float))
             late = np.cumsum(np.exp(-self.radius(np.arange(1.0, rounds.max() + 1))))
-            plays = (
-                self.radius(rounds)[:, None, None] / information
-                + 0.5 / x**2
-                + late[np.ceil(rounds).astype(int) - 1][:, None, None] / (2 * y**2)
-            ).min(axis=2)  # (P, A)
-            values = np.minimum(plays + 1, rounds[:, None]) @ wrong[:, 0]
-            return values if np.ndim(t) else values[0]
+            late, radius = late[np.ceil(rounds).astype(int) - 1], self.radius(rounds)
+            total = np.zeros_like(rounds)
+            for gap in gaps:
+                total += gap * np.minimum(plays(gap, radius, late) + 1, rounds)
+            return total if np.ndim(t) else total[0]
 
         return Guarantee(
             bound=bound,

@@ -21,8 +21,9 @@ the simplex,
 In detail: the usual inequality of optimistic mirror descent leaves ⟨p_s − p'_{s+1}, v⟩ − ⟨p_s, a_s⟩
 + ⟨u, a_s⟩ with v = ℓ̂_s − m_s + a_s, which is 0 but in A_s, where it is (x + cηx²)/p with x = ℓ − m.
 If x >= 0, p' is below p there by at most η p² v, and the first product is at most η (x + cηx²)²,
-which ⟨p_s, a_s⟩ = c η x² covers. If x < 0, p' exceeds p by at most η p² |v|/(1 − η), and 1/(1 − η)
-<= c. Rates that increase only help: D_{η_s}(u, p'_s) falls with each increase.
+which ⟨p_s, a_s⟩ = c η x² covers; likewise where v >= 0 although x < 0. If v < 0, p' exceeds p by
+at most η p² |v|/(1 − η), p |v| <= |x|, and 1/(1 − η) <= c. Rates that increase only help:
+D_{η_s}(u, p'_s) falls with each increase.
 
 In expectation, with rates that stay and losses fixed before the game, for each arm a
 

@@ -183,7 +183,7 @@ class PotentialLearner(Learner):
 
 
 class MirrorDescent(PotentialLearner):
-    """R copies of mirror descent; see the module docstring, and `PotentialLearner` for arguments.
+    """R copies of mirror descent (Beck, Teboulle 2003); see above, and `PotentialLearner`.
 
     Without a learning rate, η = √(2 D/T)/G, where D ≥ B(u, x_1) for all u: ln d for the entropy, at
     most ½ max ‖u − x_1‖² for ½‖·‖².
@@ -249,7 +249,7 @@ class MirrorDescent(PotentialLearner):
 
 
 class DualAveraging(PotentialLearner):
-    """R copies of dual averaging; see the module docstring, and `PotentialLearner` for arguments.
+    """R copies of dual averaging (Nesterov 2009); see above, and `PotentialLearner` for arguments.
 
     Rates must not increase. Without a learning rate, η_t = √(D/t)/G with D ≥ ψ(u) − min ψ for all
     u: ln d for the entropy, r²/2 for ½‖·‖² on the ball of radius r around 0.

@@ -5,8 +5,9 @@ of G rates η ∈ {½, ¼, ⅛, ...} down to at most 1/(2√T),
 
     p_{t+1}(a) ∝ Σ_η η exp(η R_t(a) − η² V_t(a)).
 
-As e^{ηr − η²r²} <= 1 + η r for η |r| <= ½, and Σ_a Σ_η p(a) η r(a) terms cancel, the mean of
-exp(η R(a) − η² V(a)) under the prior never rises above 1. So on every run, for every arm a,
+As e^{ηr − η²r²} <= 1 + η r for η |r| <= ½, and the terms of first order sum to a multiple of Σ_a
+p(a) r(a) = 0, the mean of exp(η R(a) − η² V(a)) under the prior never rises above 1. So on every
+run, for every arm a,
 
     R_t(a) <= min_η  ln(K G)/η + η V_t(a),
 

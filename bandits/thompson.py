@@ -8,9 +8,9 @@ Bayes regret under the uniform prior (means drawn from it: `BayesianBernoulliBan
 ln K/2). For fixed means the regret is asymptotically Σ Δ_a ln t/kl(μ_a, μ*), without explicit
 finite-time constants: no guarantee there.
 
-The Gaussian form takes any losses in [0, 1] as they are: play argmin_a of θ_a ~ N(S_a/(n_a + 1),
-1/(n_a + 1)). Its regret is of order √(K t ln K), with constants that are not explicit: no
-guarantee.
+The Gaussian form takes any losses in [0, 1] as they are: play argmin_a of θ_a ~ N((S_a + 1)/(n_a +
+1), 1/(n_a + 1)), as rewards 1 − ℓ have the mean Σ (1 − ℓ)/(n_a + 1). Its regret is of order √(K t
+ln K), with constants that are not explicit: no guarantee.
 
 References:
     Thompson. On the likelihood that one unknown probability exceeds another. Biometrika 25, 1933.
@@ -60,7 +60,7 @@ def _least_draw(
     normals: FloatArray,
     arms: IntArray,
 ) -> None:
-    """arms[r] = argmin_k S/(n + 1) + normal/√(n + 1), with counts n + 1."""
+    """arms[r] = argmin_k (S + 1)/(n + 1) + normal/√(n + 1), from S + 1 and n + 1."""
     for r in range(sums.shape[0]):
         least = np.inf
         for k in range(sums.shape[1]):
@@ -120,7 +120,7 @@ class ThompsonSampling(Learner):
 
 
 class GaussianThompsonSampling(Learner):
-    """R copies of Thompson sampling with Gaussian draws; see the module docstring.
+    """R copies of Thompson sampling with Gaussian draws (Agrawal, Goyal 2013); see above.
 
     Args:
         n_arms: K >= 2.
@@ -130,9 +130,9 @@ class GaussianThompsonSampling(Learner):
         self.n_arms = checks.integer(n_arms, "n_arms", minimum=2)
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
-        """N(0, 1) for each arm."""
+        """N(1, 1) for each arm."""
         shape = (n_replications, self.n_arms)
-        self.sums, self.counts = np.zeros(shape), np.ones(shape)  # S and n + 1
+        self.sums, self.counts = np.ones(shape), np.ones(shape)  # S + 1 and n + 1
         self._deviations = np.ones(shape)
         self._normals = NormalStream(rng, shape)
 

@@ -52,6 +52,7 @@ from .checks import FloatArray
 from .sets import ConvexSet, Simplex
 
 _NEWTON_STEPS = 100  # 3 to 5 are typical, 8 the most seen (K to 10 000, scores of 1e-8 to 1e12)
+_BRACKETED_STEPS = 400  # each halves a bracket or the step
 _VECTORIZE = 128  # from this size numpy's exp, 5 times as fast as a scalar one, pays for its call
 # Vectorised sums; nan stays nan. Only for loops that write to no array: where one does, whether it
 # is vectorised depends on how far apart the arrays lie in memory, and so would the rounding.
@@ -396,13 +397,40 @@ def _hybrid_slopes(
 
 
 @njit(cache=True, error_model="numpy")
+def _hybrid_logit(
+    target: float, x: float, tsallis: float, entropy: float, barrier: float, complement: float
+) -> float:
+    """The x with φ'(p) = target, by Newton's method from x within a bracket that it halves."""
+    left, right = -1400.0, 700.0  # beyond, p or 1 − p is 0
+    last = right - left
+    for _ in range(_BRACKETED_STEPS):
+        _, _, value, curve = _hybrid_slopes(x, tsallis, entropy, barrier, complement)
+        if value > target:
+            right = x
+        else:
+            left = x
+        step = (target - value) / curve
+        if abs(step) <= 1e-9 * (1.0 + abs(x)):  # Newton: the next error is of its square
+            return x + step
+        if left < x + step < right and abs(step) < 0.5 * abs(last):
+            last = step
+        else:
+            step = last = 0.5 * (left + right) - x
+        x += step
+    return x
+
+
+@njit(cache=True, error_model="numpy")
 def _hybrid_rows(
     z: FloatArray,
     scale: float,
     weights: tuple[float, float, float, float],
     out: FloatArray,
 ) -> int:
-    """out[r] = argmax of ⟨scale · z[r], p⟩ − Σ φ(p). Returns a row that is not finite, or −1."""
+    """out[r] = argmax of ⟨scale · z[r], p⟩ − Σ φ(p).
+
+    Returns a row that is not finite, or −1, or −2 − r for a row whose root was not found.
+    """
     tsallis, entropy, barrier, complement = weights
     rows, size = z.shape
     shifted, logits = np.empty(size), np.empty(size)
@@ -416,37 +444,22 @@ def _hybrid_rows(
         low, high = shifted.min() - level, -level  # all p >= 1/K, all p <= 1/K
         if complement == 0.0:
             low = max(low, barrier - entropy)  # where the best p is 1: −φ'(1)
-        lam = high
+        lam, last = high, high - low
         logits[:] = uniform
-        excess = 0.0
-        for _ in range(_NEWTON_STEPS):
-            total = slope = 0.0  # of all but the best, whose p is 1 − q
-            rest = 1.0
+        excess = total = rest = 0.0
+        for _ in range(_BRACKETED_STEPS):
+            total = slope = curvature = 0.0  # of all but the best, whose p is 1 − q
             for k in range(size):
-                target, x = shifted[k] - lam, logits[k]
-                left, right = -1400.0, 700.0  # of x; beyond, p or q is 0
-                limit = 2.0  # of a step; doubles: 1/p overshoots, and comes back by 1 a step
-                for _ in range(_NEWTON_STEPS):
-                    p, q, value, curve = _hybrid_slopes(x, tsallis, entropy, barrier, complement)
-                    if value > target:
-                        right = x
-                    else:
-                        left = x
-                    last = x
-                    x -= max(-limit, min((value - target) / curve, limit))
-                    limit *= 2.0
-                    if not left <= x <= right:
-                        x = 0.5 * (left + right)
-                    if abs(x - last) <= 1e-15 * (1.0 + abs(x)):
-                        break
+                target = shifted[k] - lam
+                x = _hybrid_logit(target, logits[k], tsallis, entropy, barrier, complement)
                 logits[k] = x
-                p, q, value, curve = _hybrid_slopes(x, tsallis, entropy, barrier, complement)
+                p, q, _, curve = _hybrid_slopes(x, tsallis, entropy, barrier, complement)
                 out[r, k] = p
-                slope += p * q / curve  # 1/φ''
                 if k == best:
-                    rest = q
+                    rest, curvature = q, p * q / curve  # 1/φ''
                 else:
                     total += p
+                    slope += p * q / curve
             excess = total - rest  # Σ p − 1
             if excess > 0.0:
                 low = lam
@@ -454,14 +467,21 @@ def _hybrid_rows(
                 high = lam
             if abs(excess) <= 1e-14 * (total + rest):
                 break
-            last = lam
-            lam += excess / slope
-            if not low <= lam <= high:
-                lam = 0.5 * (low + high)
-            if lam == last:
+            if complement > 0.0 and total > 0.0 and rest > 0.0:  # both are exponentials of λ
+                step = math.log(total / rest) / (slope / total + curvature / rest)
+            else:
+                step = excess / (slope + curvature)
+            if abs(step) <= 1e-15 * (1.0 + abs(lam)):  # rounding
                 break
-        if not abs(excess) < 1e-9:
-            return r
+            if low < lam + step < high and abs(step) < 0.5 * abs(last):
+                last = step
+            else:  # bisect, so that the bracket shrinks
+                step = last = 0.5 * (low + high) - lam
+            lam += step
+        # with a complement rest is small and exact; without, it is a difference of numbers near λ
+        exact = max(1e-9 * (total + rest), 1e-300) if complement > 0.0 else 1e-9
+        if not abs(excess) <= exact:
+            return -2 - r
         total = _sum(out[r])
         for k in range(size):
             out[r, k] /= total
@@ -524,7 +544,10 @@ class Hybrid(SimplexPotential):
             out[:] = 1.0
             return
         weights = (self.tsallis, self.entropy, self.log_barrier, self.complement)
-        _refuse_row(_hybrid_rows(z, scale, tuple(map(float, weights)), out))
+        row = _hybrid_rows(z, scale, tuple(map(float, weights)), out)
+        if row < -1:
+            raise FloatingPointError(f"replication {-2 - row}: {self} has no maximiser in float64")
+        _refuse_row(row)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
     python -m fenchel.experiments.catalogue
 
 A row for each public learner of `fenchel.bandits`: its setting is read off the feedback that its
-`update` takes, its bound off the first line of its `guarantee`, its source off the first reference
-of its module; it is tested where a file under tests/bandits names it.
+`update` takes, its bound off the first line of its `guarantee`, its source off the reference there
+or in its module; it is tested where a file under tests/bandits names it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,13 @@ def bound(kind: type[Learner]) -> str:
 
 
 def reference(kind: type[Learner]) -> str:
-    """Authors and year of the first reference of its module."""
+    """Of its guarantee; else one that its docstring names, else the first of its module."""
+    sources = []
+    if kind.guarantee is not Learner.guarantee:
+        sources = re.findall(r'reference=f?"([^"{]+)', inspect.getsource(kind.guarantee))
+    named = re.search(r"\(([A-Z][^()]* \d{4})\)", kind.__doc__ or "")
+    if sources or named:
+        return str(sources[0] if sources else named[1]).strip(" (")  # type: ignore[index]
     doc = sys.modules[kind.__module__].__doc__ or ""
     found = re.search(r"References?:\s+(.+?)\..*?\b((?:19|20)\d\d)\b", doc, re.DOTALL)
     return f"{' '.join(found[1].split())} {found[2]}" if found else ""
@@ -82,7 +88,7 @@ def tested(kind: type[Learner], root: Path) -> str:
 
 def table(root: Path) -> str:
     """Markdown."""
-    lines = ["| learner | setting | bound | after | tests |", "|---|---|---|---|---|"]
+    lines = ["| learner | setting | bound | proof, or source | tests |", "|---|---|---|---|---|"]
     for package, kind in learners():
         name = kind.__name__ if package == PACKAGES[0] else f"{package[16:]}.{kind.__name__}"
         cells = (f"`{name}`", setting(package, kind), bound(kind), reference(kind))

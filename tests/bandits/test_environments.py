@@ -16,6 +16,7 @@ from fenchel.bandits import (
     Exp3,
     Hedge,
     History,
+    NonstationaryBandit,
     StochasticallyConstrainedAdversary,
     punish_favourite,
 )
@@ -276,3 +277,12 @@ def test_adaptive_regret_is_against_the_best_arm_of_the_losses_shown() -> None:
         environment.step(action)
         comparator.observe(action)
     assert comparator.regret()[0] == 2.0  # incurred 1 + 1 + 0 + 0 + 0, arm 1 incurs nothing
+
+
+@pytest.mark.parametrize("make", [AdversarialBandit, NonstationaryBandit])
+def test_a_table_ends_with_its_last_round(make: Any) -> None:
+    game = start(make(np.full((3, 2), 0.5)), 4)
+    for _ in range(3):
+        game.step(np.zeros(4, dtype=int))
+    with pytest.raises(ValueError, match="the game is over"):
+        game.step(np.zeros(4, dtype=int))

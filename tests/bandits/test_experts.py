@@ -233,7 +233,7 @@ def test_bounds_of_hedge_without_a_horizon_are_the_sums_of_their_rounds(t: int) 
     assert k / eta[-1] + eta.sum() / 8 <= anytime
     epochs = [2**m for m in range(t.bit_length())]
     np.testing.assert_allclose(doubling, sum(math.sqrt(n * k / 2) for n in epochs))
-    assert doubling <= math.sqrt(2) / (math.sqrt(2) - 1) * math.sqrt(t * k)
+    assert doubling <= math.sqrt(2) / (math.sqrt(2) - 1) * math.sqrt(t * k / 2)
 
 
 def test_hedge_with_doubling_forgets_at_powers_of_two() -> None:
@@ -258,3 +258,38 @@ def test_hedge_with_doubling_forgets_at_powers_of_two() -> None:
 def test_bad_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def small_then_large(n_small: int, size: float, n_large: int) -> FloatArray:
+    """Losses (T, K): arm 1 is worse by little, then the leader pays 1 in each round."""
+    losses = np.zeros((n_small + n_large, 2))
+    losses[:n_small, 1] = size
+    total = losses[:n_small].sum(axis=0)
+    for t in range(n_small, n_small + n_large):
+        losses[t, total.argmin()] = 1.0
+        total = total + losses[t]
+    return losses
+
+
+@pytest.mark.parametrize(("n_small", "size"), [(2000, 1e-4), (1000, 1e-5), (2000, 1e-9)])
+def test_adahedge_keeps_its_bound_where_exponentials_of_its_first_rate_are_zero(
+    n_small: int, size: float
+) -> None:
+    game = AdversarialBandit(small_then_large(n_small, size, 1000))
+    trace = run(AdaHedge(2), game, n_small + 1000, seed=0)
+    assert trace.guarantee is not None
+    assert trace.pathwise is not None
+    assert (trace.regret <= trace.guarantee.bound(trace.rounds)).all()
+    assert (trace.pathwise.slack >= -1e-9).all()
+    assert trace.regret[0, -1] > 5  # it is led astray, and recovers
+
+
+def test_fixed_share_recovers_weights_that_round_to_zero() -> None:
+    losses = np.zeros((2000, 2))
+    losses[:800, 1], losses[800:, 0] = 1.0, 1.0
+    learner = FixedShare(2, n_switches=0, learning_rate=1.0)
+    trace = run(learner, AdversarialBandit(losses), 2000, seed=0)
+    hedge = run(Hedge(2, learning_rate=1.0), AdversarialBandit(losses), 2000, seed=0)
+    np.testing.assert_allclose(trace.regret, hedge.regret, rtol=1e-9, atol=1e-9)
+    fast = FixedShare(2, n_switches=1, learning_rate=1e4)
+    assert np.isfinite(run(fast, AdversarialBandit(losses), 2000, seed=0).regret).all()

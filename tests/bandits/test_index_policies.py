@@ -183,9 +183,9 @@ def test_gaussian_thompson_sampling_draws_from_its_posterior() -> None:
     learner.reset(n, 10, np.random.default_rng(0))
     for loss in (1.0, 0.5, 0.6):
         learner.update(BanditFeedback(np.zeros(n, dtype=int), np.full(n, loss)))
-    # N(2.1/4, 1/4) against N(0, 1): P(arm 0) = Φ(−0.525/√1.25)
+    # N(3.1/4, 1/4) against N(1, 1): P(arm 0) = Φ(0.225/√1.25)
     share = (learner.act() == 0).mean()
-    expected = 0.5 * math.erfc(0.525 / math.sqrt(1.25) / math.sqrt(2))
+    expected = 0.5 * math.erfc(-0.225 / math.sqrt(1.25) / math.sqrt(2))
     assert abs(share - expected) < 5 * 0.5 / math.sqrt(n)
 
 
@@ -296,6 +296,8 @@ def test_drifting_means_return_after_a_period_and_each_arm_is_the_best_for_a_whi
         (lambda: EpsilonGreedy(3), "gap or epsilon must be given"),
         (lambda: EpsilonGreedy(3, gap=0.1, epsilon=0.1), "and not both"),
         (lambda: EpsilonGreedy(3, epsilon=1.5), "epsilon must be at most 1"),
+        (lambda: EpsilonGreedy(3, gap=7.0), "gap must be at most 1"),
+        (lambda: CorruptedBandit([], budget=1), "number of arms in means must be at least 2"),
         (lambda: ExploreThenCommit(3, n_explorations=0), "n_explorations must be at least 1"),
         (lambda: CorruptedBandit([0.5, 0.5], budget=1), "means must differ"),
         (lambda: CorruptedBandit([0.5, 0.6], budget=-1), "budget must be at least 0"),
@@ -312,3 +314,30 @@ def test_a_rate_outside_the_unit_interval_is_refused_in_its_round() -> None:
     learner = EpsilonGreedy(2, epsilon=lambda t: 0.5 * t)
     with pytest.raises(ValueError, match=r"round 3: epsilon must be in \[0, 1\]"):
         run(learner, BernoulliBandit([0.1, 0.2]), 5, seed=0)
+
+
+def test_kl_ucb_on_tiny_losses_still_compares_all_indices() -> None:
+    # indices are e^s with s below −745: 0 in float64, and yet not equal
+    losses = np.tile(1e-6 * np.array([1.0, 0.5, 0.9]), (3000, 1, 1))
+    arms = drive(KLUCB(3), losses)
+    np.testing.assert_array_equal(arms[:200, 0], klucb_by_hand(losses[:200, 0], 0.0))
+    counts = np.bincount(arms[:, 0])
+    assert counts.argmax() == 1
+    assert counts.min() > 100
+
+
+def test_bounds_of_gaps_of_a_rounding_error_are_numbers() -> None:
+    guarantee = KLUCB(2).guarantee(BernoulliBandit([0.5, 0.5 + 1.2e-16]))
+    assert guarantee is not None
+    assert np.isfinite(guarantee.bound(np.array([1, 1000]))).all()
+
+
+def test_bound_of_epsilon_greedy_is_of_the_order_of_the_logarithm_for_large_gaps() -> None:
+    guarantee = EpsilonGreedy(2, gap=1.0, c=20).guarantee(BernoulliBandit([0.0, 1.0]))
+    assert guarantee is not None
+    values = [guarantee.bound(t) for t in (10**3, 10**4, 10**5)]
+    growth = np.diff(values) / math.log(10)
+    np.testing.assert_allclose(growth[1], 20, rtol=0.1)  # Σ ε_t/K = c/d² Σ 1/t, and little else
+    constant = EpsilonGreedy(2, epsilon=lambda t: 0.1).guarantee(BernoulliBandit([0.0, 1.0]))
+    assert constant is not None
+    np.testing.assert_allclose(constant.bound(20_000) - constant.bound(10_000), 500, rtol=1e-3)

@@ -356,6 +356,23 @@ def test_bound_of_exp3_ix_is_neus_and_two_azuma_terms(delta: float) -> None:
     assert tuned <= published + math.sqrt(t * math.log(2 / delta) / 2) * (1 + 1e-12)
 
 
+def test_bound_of_exp3p_is_that_of_theorem_3_2_and_implies_theorem_3_3() -> None:
+    t, k, delta = 10**5, 10, 0.05
+    guarantee = guarantee_after(Exp3P(k, confidence=1 - delta), TABLE, t)
+    log_ratio, log_k = math.log(k / (delta / 2)), math.log(k)
+    eta, gamma = 0.95 * math.sqrt(log_k / (k * t)), 1.05 * math.sqrt(k * log_k / t)
+    beta = math.sqrt(log_ratio / (k * t))
+    for rounds in (t // 10, t):
+        by_hand = (beta * k + gamma + (1 + beta) * eta * k) * rounds
+        by_hand += log_ratio / beta + log_k / eta + math.sqrt(rounds * math.log(2 / delta) / 2)
+        np.testing.assert_allclose(guarantee.bound(rounds), min(by_hand, rounds))
+    azuma = math.sqrt(t * math.log(2 / delta) / 2)
+    assert guarantee.bound(t) <= 5.15 * math.sqrt(k * t * log_ratio) + azuma
+    assert guarantee.bound(7) == 7
+    # too short for γ <= ½: trivial
+    assert guarantee_after(Exp3P(k), TABLE, 50).bound(50) == 50
+
+
 def test_barrier_of_the_comparator_exceeds_the_least_by_at_most_k_minus_1_log_t() -> None:
     # the derived step of the log-barrier's bound: u = (1 − 1/t) e_a + uniform/t
     psi = LogBarrier()

@@ -361,3 +361,9 @@ def test_corral_leaves_bases_that_do_not_learn() -> None:
 def test_bad_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_corral_refuses_one_learner_twice() -> None:
+    base = Exp3(2)
+    with pytest.raises(ValueError, match="distinct objects"):
+        Corral([base, base])

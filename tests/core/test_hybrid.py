@@ -154,3 +154,24 @@ def test_scores_that_are_not_finite_are_refused() -> None:
     out = np.empty((1, 3))
     with pytest.raises(FloatingPointError, match="replication 0"):
         Hybrid(tsallis=1.0).maximize_rows(np.array([[0.0, np.nan, 1.0]]), 1.0, out)
+
+
+def test_small_weights_of_the_complement_are_solved_too() -> None:
+    # φ' is shaped like an S in the logit: Newton's method alone cycles
+    for a in np.linspace(-6, 0, 121):
+        z = np.array([0.0, a, -3.0])
+        potential = Hybrid(tsallis=1.0, complement=1e-3)
+        p = potential.maximizer(z)
+        lam = z - potential.gradient(p)
+        np.testing.assert_allclose(lam, lam[0], atol=1e-8)
+    p = Hybrid(log_barrier=1.0, complement=0.01).maximizer(np.array([0.0, -114, -25, -25, -25]))
+    np.testing.assert_allclose(p[2:], p[2], rtol=1e-9)
+    learner = FTRLBandit(10, Hybrid(tsallis=1.0, complement=0.01), learning_rate=0.5)
+    run(learner, BernoulliBandit([0.1] + [0.5] * 9), 500, n_replications=20, seed=0)
+
+
+@pytest.mark.parametrize("gap", [1.0, 30.0, 600.0, 1300.0])
+def test_two_arms_keep_tiny_probabilities(gap: float) -> None:
+    # entropies of p and 1 − p: the sigmoid of gap/2
+    p = Hybrid(entropy=1.0, complement=1.0).maximizer(np.array([0.0, -gap]))
+    np.testing.assert_allclose(math.log(p[1]), -np.logaddexp(0.0, gap / 2), rtol=1e-12)
