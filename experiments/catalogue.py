@@ -17,6 +17,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..bandits.linear import MatrixFeedback, PointFeedback
 from ..core import Learner
 from ..core.environment import BanditFeedback, FullFeedback, GradientFeedback
 
@@ -25,6 +26,8 @@ SETTINGS = {
     FullFeedback: "experts",
     BanditFeedback: "bandit",
     GradientFeedback: "convex optimisation",
+    PointFeedback: "bandit on a convex body",
+    MatrixFeedback: "losses on density matrices, told whole",
 }
 BEGIN, END = "<!-- learners: begin -->", "<!-- learners: end -->"
 
@@ -44,7 +47,7 @@ def learners() -> Iterator[tuple[str, type[Learner]]]:
 def setting(package: str, kind: type[Learner]) -> str:
     """By the feedback that it learns from."""
     hints = typing.get_type_hints(kind.update, vars(sys.modules[kind.update.__module__]))
-    name = SETTINGS.get(hints.get("feedback"), "bandit on a convex body")  # type: ignore[arg-type]
+    name = SETTINGS[hints["feedback"]]
     if package.endswith("linear"):
         name = f"linear {name}"
     if kind.see is not Learner.see:
@@ -64,9 +67,13 @@ def bound(kind: type[Learner]) -> str:
 
 def reference(kind: type[Learner]) -> str:
     """Of its guarantee; else one that its docstring names, else the first of its module."""
-    sources = []
+    sources: list[str] = []
     if kind.guarantee is not Learner.guarantee:
-        sources = re.findall(r'reference=f?"([^"{]+)', inspect.getsource(kind.guarantee))
+        literal = r'\s*f?"([^"{]*)[^"]*"'  # one or more, joined
+        for found in re.findall(
+            rf"reference=\(?((?:{literal})+)", inspect.getsource(kind.guarantee)
+        ):
+            sources.append("".join(re.findall(literal, found[0])))
     named = re.search(r"\(([A-Z][^()]* \d{4})\)", kind.__doc__ or "")
     if sources or named:
         return str(sources[0] if sources else named[1]).strip(" (")  # type: ignore[index]
