@@ -43,8 +43,7 @@ from ..core.environment import Environment, GradientFeedback
 from ..core.guarantee import Guarantee, Pathwise
 from ..core.quadratics import minimize_diagonal
 from ..core.sets import Box
-from .convex_environments import played_on
-from .gradient_learner import GradientLearner
+from .gradient_learner import GradientLearner, played_on
 
 _ROUNDING = 64 * np.finfo(np.float64).eps  # times d: relative error of a computed singular value
 

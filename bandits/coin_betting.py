@@ -54,10 +54,9 @@ from ..core.checks import FloatArray
 from ..core.environment import Environment, GradientFeedback
 from ..core.guarantee import Guarantee, Pathwise
 from ..core.learner import Learner
-from ..core.sets import Ball, ConvexSet, WholeSpace
-from .convex_environments import farthest, played_on
+from ..core.sets import Ball, ConvexSet, WholeSpace, farthest
 from .gradient_descent import AdaGradNorm
-from .gradient_learner import Account
+from .gradient_learner import Account, played_on
 
 
 def log_kt_potential(rounds: Any, z: Any) -> FloatArray:

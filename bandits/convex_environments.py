@@ -30,61 +30,13 @@ from ..core.checks import FloatArray
 from ..core.environment import Action, Adversary, Environment, GradientFeedback, Loss
 from ..core.quadratics import minimize_on_ball, quadratic
 from ..core.regret import Comparator
-from ..core.sets import Ball, Box, ConvexSet, Polytope, Simplex
+from ..core.sets import Ball, ConvexSet, farthest, same_set
 from .sea.losses import LinearLoss, SquaredResiduals
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..core.learner import Learner
-
-
-def same_set(first: ConvexSet, second: ConvexSet, dim: int) -> bool:
-    """Whether two sets are of one kind with the same numbers, as sets of vectors (dim,)."""
-    if type(first) is not type(second) or any(
-        own.dimension not in (None, dim) for own in (first, second)
-    ):
-        return False
-    if isinstance(first, Ball) and isinstance(second, Ball):
-        return first.radius == second.radius and np.array_equal(
-            first.center(dim), second.center(dim)
-        )
-    if isinstance(first, Box) and isinstance(second, Box):
-        return all(
-            np.array_equal(np.broadcast_to(a, dim), np.broadcast_to(b, dim))
-            for a, b in ((first.low, second.low), (first.high, second.high))
-        )
-    if isinstance(first, Polytope) and isinstance(second, Polytope):
-        return np.array_equal(first.A, second.A) and np.array_equal(first.b, second.b)
-    return bool(first == second)
-
-
-def farthest(domain: ConvexSet, x: FloatArray) -> float:
-    """max_{u ∈ X} ‖u − x‖ for x (d,).
-
-    Exact for balls, boxes and the simplex; else the bound ‖x − Πx‖ + diameter.
-    """
-    if isinstance(domain, Ball):
-        return float(np.linalg.norm(x - domain.center(len(x)))) + domain.radius
-    if isinstance(domain, Box):
-        return float(np.linalg.norm(np.maximum(np.abs(x - domain.low), np.abs(domain.high - x))))
-    if isinstance(domain, Simplex):  # ‖e_i − x‖² = 1 − 2 x_i + ‖x‖²
-        return math.sqrt(1 - 2 * float(x.min()) + float(x @ x))
-    return float(np.linalg.norm(x - domain.project(x))) + domain.diameter
-
-
-def played_on(environment: Environment, domain: ConvexSet, dim: int) -> bool:
-    """Whether a game is on the set `domain` of vectors (dim,), with regret against one point."""
-    own = getattr(environment, "domain", None)
-    if own is None and hasattr(environment, "radius"):
-        own = Ball(environment.radius)
-    comparators = getattr(environment, "comparators", None)
-    return (
-        getattr(environment, "dim", None) == dim
-        and own is not None
-        and same_set(own, domain, dim)
-        and (comparators is None or np.ndim(comparators) == 1)
-    )
 
 
 class ConvexGame(Environment):

@@ -18,7 +18,7 @@ from ..core import checks
 from ..core.checks import FloatArray
 from ..core.environment import Environment, GradientFeedback
 from ..core.learner import Learner
-from ..core.sets import Ball, ConvexSet
+from ..core.sets import Ball, ConvexSet, same_set
 
 
 @njit(cache=True)
@@ -111,6 +111,25 @@ def _descend_on_ball(
     return out
 
 
+def played_on(
+    environment: Environment, domain: ConvexSet, dim: int, *, moving: bool = False
+) -> bool:
+    """Whether a game is on the set `domain` of vectors (dim,), with regret against one point.
+
+    moving: or against a sequence of points.
+    """
+    own = getattr(environment, "domain", None)
+    if own is None and hasattr(environment, "radius"):
+        own = Ball(environment.radius)
+    comparators = getattr(environment, "comparators", None)
+    return (
+        getattr(environment, "dim", None) == dim
+        and own is not None
+        and same_set(own, domain, dim)
+        and (moving or comparators is None or np.ndim(comparators) == 1)
+    )
+
+
 class GradientLearner(Learner):
     """R copies of an algorithm that plays points of a convex set and is told gradients.
 
@@ -192,10 +211,8 @@ class GradientLearner(Learner):
         def own(name: str, unknown: float) -> float:
             return float(getattr(environment, name, unknown))
 
-        comparators = getattr(environment, "comparators", None)
         return (
-            getattr(environment, "dim", None) == self.dim
-            and getattr(environment, "radius", None) == getattr(self, "radius", math.nan)
+            played_on(environment, self.domain, self.dim, moving=moving)
             and all(
                 own(name, math.inf) <= told(name, math.inf) * (1 + 1e-9)
                 for name in ("gradient_bound", "smoothness")
@@ -204,7 +221,6 @@ class GradientLearner(Learner):
                 own(name, 0.0) >= told(name, 0.0) * (1 - 1e-9)
                 for name in ("strong_convexity", "exp_concavity")
             )
-            and (moving or comparators is None or np.ndim(comparators) == 1)
         )
 
     def within_bound(self) -> bool:

@@ -60,10 +60,9 @@ from ..core.potentials import (
     SquaredNorm,
     TsallisEntropy,
 )
-from ..core.sets import Ball
-from .convex_environments import farthest, played_on
+from ..core.sets import Ball, farthest
 from .ftrl import Rate
-from .gradient_learner import Account
+from .gradient_learner import Account, played_on
 
 _TINY = 1e-300  # stands for an entropy's probabilities that are 0 in float64
 

@@ -19,8 +19,6 @@ from fenchel.bandits.coin_betting import CoinBetting, kt_regret, log_kt_potentia
 from fenchel.bandits.convex_environments import (
     AdversarialConvex,
     OnlineRegression,
-    farthest,
-    same_set,
 )
 from fenchel.bandits.mirror_descent import DualAveraging, MirrorDescent
 from fenchel.bandits.sea import FixedHessianQuadratic, NoisyLinear, NoisyQuadratic
@@ -34,7 +32,16 @@ from fenchel.core.potentials import (
     SquaredNorm,
     TsallisEntropy,
 )
-from fenchel.core.sets import Ball, Box, ConvexSet, Polytope, Simplex, WholeSpace
+from fenchel.core.sets import (
+    Ball,
+    Box,
+    ConvexSet,
+    Polytope,
+    Simplex,
+    WholeSpace,
+    farthest,
+    same_set,
+)
 
 T, R, D = 75, 2, 3  # rounds, replications, coordinates
 RADIUS = 1.5
@@ -1300,3 +1307,18 @@ def test_oracles_agree_with_a_general_minimiser() -> None:
     p = tsallis(np.array([0.0, 1.0, 4.0]))
     np.testing.assert_allclose(p.sum(), 1)
     np.testing.assert_allclose(2 / np.sqrt(p) - [0, 1, 4], 2 / math.sqrt(p[0]))
+
+
+@pytest.mark.parametrize(
+    "domain", [BOX, SHIFTED, Simplex()], ids=["box", "shifted ball", "simplex"]
+)
+def test_gradient_descent_has_its_bound_on_the_domain_of_the_game(domain: ConvexSet) -> None:
+    rows = np.random.default_rng(40).normal(size=(200, D))
+    game = AdversarialConvex(rows, domain)
+    G = game.gradient_bound
+    for learner in (OGD(D, domain=domain, gradient_bound=G), AdaGradNorm(D, domain=domain)):
+        trace = run(learner, game, 200, seed=0)
+        assert trace.guarantee is not None
+        assert (trace.regret <= trace.guarantee.bound(trace.rounds)).all()
+        other = AdversarialConvex(rows, Ball(RADIUS))
+        assert learner.guarantee(other) is None
