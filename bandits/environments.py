@@ -313,6 +313,9 @@ class StochasticallyConstrainedAdversary(StochasticBandit):
     in phases; phase i = 0, 1, ... lasts ⌈growth^i⌉ rounds. A learner that trusts the average of
     what it saw is misled by the arms' unequal shares of easy and hard phases.
 
+    Attributes:
+        gaps: 0, Δ, ..., Δ, shape (K,).
+
     References:
         Zimmert, Seldin. Tsallis-INF. JMLR 22, 2021, experiments (as recalled: growth 1.6).
     """
@@ -324,6 +327,7 @@ class StochasticallyConstrainedAdversary(StochasticBandit):
         easy = np.full((1, n_arms), gap)
         easy[0, 0] = 0.0
         self._phases = (easy, easy + (1.0 - gap))
+        self.gaps = easy[0].copy()
 
     def reset(self, n_replications: int, rng: np.random.Generator) -> None:
         """Start R replications in the first, easy phase."""

@@ -413,6 +413,58 @@ def test_stability_of_a_round_is_at_most_its_term_in_the_bound(
         assert loss + change / eta <= eta * stability(p[arm], loss) + 1e-12 * size / eta
 
 
+def test_stability_of_tsallis_inf_without_the_best_arm_is_at_most_its_term() -> None:
+    # E over arms of ⟨p, ℓ̂⟩ + [ψ*(−η(L + ℓ̂)) − ψ*(−η L)]/η <= (η/2)(1 + η) Σ_{a ≠ *} (√p + p)
+    rng, potential = np.random.default_rng(41), TsallisEntropy(0.5)
+    closest = 0.0
+    for _ in range(400):
+        k = int(rng.integers(2, 6))
+        past, eta = 10 ** rng.uniform(-1, 3) * rng.random(k), 10 ** rng.uniform(-2, 0)
+        losses = rng.choice([0.0, 1.0, rng.random()], size=k)
+        p = potential.maximizer(-eta * past)
+        stability = 0.0
+        for arm in range(k):
+            estimate = np.zeros(k)
+            estimate[arm] = losses[arm] / p[arm]
+            change = potential.conjugate(-eta * (past + estimate)) - potential.conjugate(
+                -eta * past
+            )
+            stability += p[arm] * (losses[arm] + change / eta)
+        others = np.delete(p, int(rng.integers(k)))  # any arm may be the best
+        term = eta / 2 * (1 + eta) * (np.sqrt(others) + others).sum()
+        assert stability <= term + 1e-9 / eta
+        closest = max(closest, stability / term)
+    assert closest > 0.3
+
+
+def test_bound_of_tsallis_inf_with_gaps_is_its_sum_and_logarithmic() -> None:
+    game = BernoulliBandit([0.2, 0.7, 0.45])
+    guarantee = guarantee_after(TsallisINF(3), game, 1000)
+    grid = np.linspace(0, 1, 20001)
+    for t in (300, 5000):
+        sums = []
+        for factor in np.geomspace(0.25, 4.0, 7):
+            total = 0.0
+            for s in range(1, t + 1):
+                b = (1 + 2 / math.sqrt(s)) / math.sqrt(s) if s > 3 else 0.0
+                c = 2 / (math.sqrt(s) + math.sqrt(s - 1))
+                total += (1 + factor) * (s <= 3)
+                if s % 10 and s > 50:  # the terms change little: every tenth, ten times
+                    continue
+                right = b * (np.sqrt(grid) + grid) + c * (np.sqrt(grid) - grid / 2)
+                for gap in (0.5, 0.25):
+                    term = ((1 + factor) * right - factor * gap * grid).max()
+                    total += term * (10 if s > 50 else 1)
+            sums.append(total)
+        expected = min(*sums, 4 * math.sqrt(3 * t) + 1)
+        np.testing.assert_allclose(guarantee.bound(t), expected, rtol=0.03)
+    assert expected < 3 * math.sqrt(3 * t)  # that with gaps, at last
+    growth = (guarantee.bound(10**6) - guarantee.bound(10**5)) / math.log(10)
+    np.testing.assert_allclose(growth, 4 / 0.5 + 4 / 0.25, rtol=0.05)
+    # where no gap is known, that of the adversary
+    assert guarantee_after(TsallisINF(5), TABLE, 99).bound(99) == 4 * math.sqrt(5 * 99) + 1
+
+
 def test_bounds_are_claimed_only_where_they_are_proven() -> None:
     adaptive = AdaptiveBandit(10, punish_favourite)
     for make in (Exp3, TsallisINF, LogBarrierFTRL, UCB1, ThompsonSampling):
