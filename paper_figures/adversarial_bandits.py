@@ -42,7 +42,7 @@ from fenchel.experiments import (
     main,
     within,
 )
-from fenchel.paper_figures._bandits import grows_as_logarithm
+from fenchel.paper_figures._traces import logarithmic
 
 LEARNERS: dict[str, Callable[[int], Learner]] = {
     "Exp3": Exp3,
@@ -193,7 +193,7 @@ FIGURE = Figure(
         Claim(
             proof("Tsallis-INF"),
             "Tsallis-INF: regret grows as ln T on the stochastic game (constant slope, ratio 1)",
-            lambda traces: grows_as_logarithm(traces["stochastic", "Tsallis-INF"][-1]),
+            lambda traces: logarithmic(traces["stochastic", "Tsallis-INF"][-1]),
         ),
     ],
 )

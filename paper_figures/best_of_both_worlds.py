@@ -30,7 +30,7 @@ from fenchel.bandits import (
     StochasticallyConstrainedAdversary,
     TsallisINF,
 )
-from fenchel.core import Environment, Learner, Trace, checks, run
+from fenchel.core import Environment, Learner, Trace, checks
 from fenchel.experiments import (
     Claim,
     Experiment,
@@ -42,7 +42,8 @@ from fenchel.experiments import (
     less_regret,
     main,
 )
-from fenchel.paper_figures._bandits import grows_as_logarithm, traces_of
+from fenchel.paper_figures import _traces
+from fenchel.paper_figures._traces import logarithmic, traces_of
 
 N_ARMS, GAP = 10, 0.1
 LEARNERS: dict[str, Callable[[int], Learner]] = {
@@ -104,13 +105,11 @@ def build(config: Config) -> tuple[Learner, Environment]:
 
 
 def play(config: Config, seed: int) -> pd.DataFrame:
-    learner, game = build(config)
-    n = config.n_replications
-    return run(learner, game, config.horizon, n_replications=n, seed=seed).to_frame()
+    return _traces.play(*build(config), config, seed, checkpoints=200)
 
 
 def summarise(results: Results[Settings, Config]) -> Traces:
-    traces = traces_of(results, build, lambda config: config.horizon)
+    traces = traces_of(results, build)
     return {(config.game, config.learner): trace for config, trace in traces.items()}
 
 
@@ -179,12 +178,12 @@ FIGURE = Figure(
         Claim(
             OWN,
             "no corruption: Tsallis-INF's regret grows as ln t",
-            lambda traces: grows_as_logarithm(traces["none", "Tsallis-INF"]),
+            lambda traces: logarithmic(traces["none", "Tsallis-INF"]),
         ),
         Claim(
             OWN,
             "constrained adversary: Tsallis-INF's regret grows as ln t",
-            lambda traces: grows_as_logarithm(traces["full", "Tsallis-INF"]),
+            lambda traces: logarithmic(traces["full", "Tsallis-INF"]),
         ),
         Claim(OWN, "constrained adversary: UCB1's regret grows linearly", ucb1_is_linear),
         *(ends_below(game, other) for game in GAMES for other in ("Exp3", "UCB1")),

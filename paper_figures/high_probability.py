@@ -23,7 +23,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from fenchel.bandits import Exp3, Exp3IX, Exp3P, NonstationaryBandit
-from fenchel.core import Environment, Learner, Trace, checks, run
+from fenchel.core import Environment, Learner, Trace, checks
 from fenchel.core.checks import FloatArray
 from fenchel.core.regret import least_squares_slope
 from fenchel.experiments import (
@@ -37,7 +37,8 @@ from fenchel.experiments import (
     bounds_hold,
     main,
 )
-from fenchel.paper_figures._bandits import traces_of
+from fenchel.paper_figures import _traces
+from fenchel.paper_figures._traces import traces_of
 
 LEARNERS: dict[str, Callable[[int], Learner]] = {"Exp3": Exp3, "Exp3-IX": Exp3IX, "Exp3.P": Exp3P}
 COLOUR = {"Exp3": "C1", "Exp3-IX": "C0", "Exp3.P": "C2"}
@@ -85,15 +86,12 @@ def build(config: Config) -> tuple[Learner, Environment]:
 
 
 def play(config: Config, seed: int) -> pd.DataFrame:
-    learner, game = build(config)
-    horizon, n = config.horizon, config.n_replications
-    trace = run(learner, game, horizon, n_replications=n, seed=seed, checkpoints=[horizon])
-    return trace.to_frame()
+    return _traces.play(*build(config), config, seed, checkpoints=[config.horizon])
 
 
 def summarise(results: Results[Settings, Config]) -> Traces:
     traces: Traces = {}
-    for config, trace in traces_of(results, build, lambda config: config.horizon).items():
+    for config, trace in traces_of(results, build).items():
         traces.setdefault(config.learner, []).append(trace)
     return traces
 

@@ -23,12 +23,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import NullLocator
 
 from fenchel.bandits.linear import OFUL, AdversarialLinearBandit, Exp2, LinearBandit, LinTS
-from fenchel.core import Environment, Learner, Trace, checks, run
+from fenchel.core import Environment, Learner, Trace, checks
 from fenchel.core.checks import FloatArray
-from fenchel.core.regret import least_squares_slope
 from fenchel.experiments import (
     Claim,
     Experiment,
@@ -40,8 +38,8 @@ from fenchel.experiments import (
     main,
     within,
 )
-from fenchel.paper_figures._bandits import traces_of
-from fenchel.paper_figures._statistics import interval
+from fenchel.paper_figures import _traces
+from fenchel.paper_figures._traces import curve, levels, power, traces_of
 
 N_ARMS, NOISE, SHOWN = 64, 0.5, 4  # SHOWN: the dimension on the right
 STOCHASTIC, ADVERSARIAL = "stochastic", "adversarial"
@@ -112,17 +110,13 @@ def build(config: Config) -> tuple[Learner, Environment]:
 
 
 def play(config: Config, seed: int) -> pd.DataFrame:
-    learner, game = build(config)
-    n = config.n_replications
     rounds = np.unique(np.linspace(1, config.horizon, 60).astype(int))
-    return run(
-        learner, game, config.horizon, n_replications=n, seed=seed, checkpoints=rounds
-    ).to_frame()
+    return _traces.play(*build(config), config, seed, checkpoints=rounds)
 
 
 def summarise(results: Results[Settings, Config]) -> Traces:
     traces: Traces = {}
-    for config, trace in traces_of(results, build, lambda config: config.horizon).items():
+    for config, trace in traces_of(results, build).items():
         traces.setdefault((config.game, config.learner), {})[config.dim] = trace
     return traces
 
@@ -134,15 +128,10 @@ def draw(traces: Traces) -> Drawing:
             if game == ADVERSARIAL and learner != WEIGHTS:
                 continue
             each = traces[game, learner]
-            middle, low, high = np.array([interval(t.regret[:, -1]) for t in each.values()]).T
-            ax.plot(list(each), middle, "o-", ms=4, color=COLOUR[learner], label=learner)
-            ax.fill_between(list(each), low, high, color=COLOUR[learner], alpha=0.25, lw=0)
-            bounds = [t.guarantee.bound(t.rounds[-1]) for t in each.values() if t.guarantee]
-            if game == ADVERSARIAL:
-                ax.plot(list(each), bounds, "--", lw=1, color=COLOUR[learner])
-        ax.set(title=f"{game} losses", xlabel="dimension d", xscale="log", yscale="log")
-        ax.set_xticks(list(each), [str(dim) for dim in each], minor=False)
-        ax.xaxis.set_minor_locator(NullLocator())
+            style = {"color": COLOUR[learner], "label": learner}
+            curve(ax, list(each), list(each.values()), bound=game == ADVERSARIAL, **style)
+        ax.set(title=f"{game} losses", xlabel="dimension d", yscale="log")
+        levels(ax, list(each))
     for learner in LEARNERS:
         trace = traces[ADVERSARIAL, learner][SHOWN]
         axes[2].plot(trace.rounds, trace.mean(), color=COLOUR[learner])
@@ -157,18 +146,13 @@ def draw(traces: Traces) -> Drawing:
 
 
 def grows(game: str, learner: str, lower: float, upper: float) -> Callable[[Traces], Outcome]:
-    """The power of d, with a bootstrap interval over replications."""
+    """The power of d."""
 
     def check(traces: Traces) -> Outcome:
         each = traces[game, learner]
-        logs = np.log(np.array(list(each), dtype=float))
-        rng = np.random.default_rng(0)
-        finals = [trace.regret[:, -1] for trace in each.values()]
-        draws = np.array([rng.choice(f, (2000, len(f))).mean(axis=1) for f in finals]).T
-        slope = float(least_squares_slope(logs, np.log([f.mean() for f in finals])))
-        low, high = np.quantile(least_squares_slope(logs, np.log(draws)), [0.025, 0.975])
+        slope = power(list(each), list(each.values()))
         detail = f"log-log slope of regret over d = {', '.join(map(str, each))}"
-        return within(slope, min(low, slope), max(high, slope), lower, upper, detail)
+        return within(slope.value, slope.low, slope.high, lower, upper, detail)
 
     return check
 

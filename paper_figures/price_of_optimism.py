@@ -42,7 +42,8 @@ from fenchel.experiments import (
     less_regret,
     main,
 )
-from fenchel.paper_figures._sea import curve, learner, play, trace
+from fenchel.paper_figures._sea import learner
+from fenchel.paper_figures._traces import curve, play, trace
 
 DIM = 5
 MAIN, PLAIN, FTRL, OGD = "optimistic OMD", "OMD without optimism", "optimistic FTRL", "OGD"

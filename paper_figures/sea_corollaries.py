@@ -48,7 +48,8 @@ from fenchel.experiments import (
     within,
 )
 from fenchel.experiments.records import number
-from fenchel.paper_figures._sea import curve, learner, levels, play, power, trace
+from fenchel.paper_figures._sea import learner
+from fenchel.paper_figures._traces import curve, levels, play, power, trace
 
 DIM = 5
 MAIN, RIVAL = "optimistic OMD", "OGD"

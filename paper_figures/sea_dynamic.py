@@ -34,7 +34,8 @@ from fenchel.experiments import (
     less_regret,
     main,
 )
-from fenchel.paper_figures._sea import curve, learner, levels, play, trace
+from fenchel.paper_figures._sea import learner
+from fenchel.paper_figures._traces import curve, levels, play, trace
 
 DIM, STAGES, NOISE = 10, 10, 0.05 * np.sqrt(3)
 MAIN, PYNOL, ADER, OGD = "two-layer OMD", "Sword++ (PyNOL)", "Ader", "OGD"

@@ -38,7 +38,8 @@ from fenchel.experiments import (
     main,
     within,
 )
-from fenchel.paper_figures._sea import curve, learner, levels, play, power, trace
+from fenchel.paper_figures._sea import learner
+from fenchel.paper_figures._traces import curve, levels, play, power, trace
 
 DIM = 5
 GRADIENT_BOUND = 1.5

@@ -38,15 +38,8 @@ from fenchel.experiments import (
     main,
     within,
 )
-from fenchel.paper_figures._sea import (
-    curve,
-    learner,
-    levels,
-    logarithmic,
-    play,
-    power,
-    trace,
-)
+from fenchel.paper_figures._sea import learner
+from fenchel.paper_figures._traces import curve, levels, logarithmic, play, power, trace
 
 DIM = 5
 SIGMA = 0.5

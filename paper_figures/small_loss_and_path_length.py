@@ -22,11 +22,10 @@ from typing import TypeAlias
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from fenchel.bandits import AdversarialBandit, BroadOMD, Exp3, TsallisINF
-from fenchel.core import Environment, Learner, Trace, checks, run
+from fenchel.core import Environment, Learner, Trace, checks
 from fenchel.core.checks import FloatArray
 from fenchel.experiments import (
     Claim,
@@ -40,8 +39,8 @@ from fenchel.experiments import (
     less_regret,
     main,
 )
-from fenchel.paper_figures._bandits import traces_of
-from fenchel.paper_figures._statistics import interval
+from fenchel.paper_figures import _traces
+from fenchel.paper_figures._traces import curve, traces_of
 
 N_ARMS, STEP = 5, 0.4  # of the best arm's loss at a change
 LEVELS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # L*/T
@@ -118,40 +117,24 @@ def build(config: Config) -> tuple[Learner, Environment]:
 
 
 def play(config: Config, seed: int) -> pd.DataFrame:
-    learner, game = build(config)
-    horizon, n = config.horizon, config.n_replications
-    trace = run(learner, game, horizon, n_replications=n, seed=seed, checkpoints=20)
-    return trace.to_frame()
+    return _traces.play(*build(config), config, seed, checkpoints=20)
 
 
 def summarise(results: Results[Settings, Config]) -> Traces:
     traces: Traces = {}
-    for config, trace in traces_of(results, build, lambda config: config.horizon).items():
+    for config, trace in traces_of(results, build).items():
         traces.setdefault((config.game, config.learner), []).append((config.level, trace))
     return traces
-
-
-def draw_curves(ax: Axes, traces: Traces, game: str, scale: float) -> None:
-    for learner in LEARNERS[game]:
-        levels = [scale * level for level, _ in traces[game, learner]]
-        finals = [interval(trace.regret[:, -1]) for _, trace in traces[game, learner]]
-        middle, low, high = np.array(finals).T
-        ax.plot(levels, middle, "o-", ms=3, color=COLOUR[learner], label=learner)
-        ax.fill_between(levels, low, high, color=COLOUR[learner], alpha=0.25, lw=0)
 
 
 def draw(traces: Traces) -> Drawing:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True)
     horizon = int(traces[SMALL, PLAIN][0][1].rounds[-1])
-    draw_curves(axes[0], traces, SMALL, horizon)
-    for learner in LEARNERS[SMALL]:
-        bounds = [
-            (horizon * level, trace.guarantee.bound(horizon))
-            for level, trace in traces[SMALL, learner]
-            if trace.guarantee is not None
-        ]
-        axes[0].plot(*np.array(bounds).T, "--", lw=1, color=COLOUR[learner])
-    draw_curves(axes[1], traces, PATH, 1.0)
+    for ax, game, scale in ((axes[0], SMALL, horizon), (axes[1], PATH, 1)):
+        for learner in LEARNERS[game]:
+            x, each = zip(*traces[game, learner], strict=True)
+            style = {"color": COLOUR[learner], "label": learner}
+            curve(ax, scale * np.array(x), each, bound=game == SMALL, **style)
     for learner in (PLAIN, LAST):
         sides = [
             (level, trace.pathwise.right[:, -1].mean())
