@@ -78,8 +78,8 @@ class Corral(Learner):
         self.n_arms = arms.pop()
         self.learning_rate = checks.positive(learning_rate, "learning_rate", optional=True)
         self.increasing = increasing
-        if mixing is not None and checks.real(mixing, "mixing", below=1.0) < 0:
-            raise ValueError(f"mixing must be at least 0, got {mixing}; it is a probability")
+        if mixing is not None:
+            mixing = checks.real(checks.nonnegative(mixing, "mixing"), "mixing", below=1.0)
         self.mixing = mixing
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:

@@ -283,9 +283,7 @@ class CorruptedBandit(NonstationaryBandit):
         low, high = self.means.min(), self.means.max()
         if low == high:
             raise ValueError(f"means must differ, got {low} for all arms; there is no best arm")
-        self.budget = checks.real(budget, "budget")
-        if budget < 0:
-            raise ValueError(f"budget must be at least 0, got {budget}")
+        self.budget = checks.nonnegative(budget, "budget")
         self.n_corrupted = math.floor(budget / (high - low) + 1e-9)
         shown = np.where(self.means == low, high, np.where(self.means == high, low, self.means))
         super().__init__(lambda t: shown if t < self.n_corrupted else self.means)

@@ -144,9 +144,7 @@ class KLUCB(Learner):
 
     def __init__(self, n_arms: int, *, c: float = 0.0) -> None:
         self.n_arms = checks.integer(n_arms, "n_arms", minimum=2)
-        self.c = checks.real(c, "c")
-        if c < 0:
-            raise ValueError(f"c must be at least 0, got {c}; the theory has 3, practice 0")
+        self.c = checks.nonnegative(c, "c")
 
     def radius(self, t: Any) -> Any:
         """b(t) for numbers of plays t >= 1, one or an array."""

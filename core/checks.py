@@ -64,6 +64,14 @@ def positive(value: Any, name: str, *, optional: bool = False) -> float | None:
     return real(value, name, above=0.0)
 
 
+def nonnegative(value: Any, name: str) -> float:
+    """`value` as a finite float of at least zero."""
+    number = real(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {number:g}; pass 0 or more")
+    return number
+
+
 def array(
     value: Any,
     name: str,

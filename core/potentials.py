@@ -512,8 +512,7 @@ class Hybrid(SimplexPotential):
 
     def __post_init__(self) -> None:
         for name in ("tsallis", "entropy", "log_barrier", "complement"):
-            if checks.real(getattr(self, name), name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+            checks.nonnegative(getattr(self, name), name)
         if not self.tsallis + self.entropy + self.log_barrier > 0:
             raise ValueError("one of tsallis, entropy, log_barrier must be positive, got 0 for all")
 

@@ -30,7 +30,7 @@ from ...core.checks import FloatArray, IntArray
 from ...core.environment import Action, Adversary, BanditFeedback, Environment
 from ...core.random import NormalStream, SphereStream, UniformStream
 from ...core.regret import Comparator
-from .environments import bounded_losses, check_arms, feature_matrix, nonnegative
+from .environments import bounded_losses, check_arms, feature_matrix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +56,7 @@ class LinearContextualBandit(Environment):
         self.parameter = checks.array(parameter, "parameter", shape=(None,)).copy()
         self.dim = checks.integer(self.parameter.size, "the length of parameter", minimum=1)
         bounded_losses(np.linalg.norm(self.parameter[None], axis=1), "parameter")
-        self.noise = nonnegative(noise, "noise")
+        self.noise = checks.nonnegative(noise, "noise")
 
     def admit(self, learner: Learner) -> None:
         """Refuse a learner of fixed features, or of another dimension."""

@@ -44,13 +44,6 @@ def feature_matrix(value: Any, name: str = "features") -> FloatArray:
     return features
 
 
-def nonnegative(value: Any, name: str) -> float:
-    """`value` as a finite float of at least 0."""
-    if checks.real(value, name) < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
-    return float(value)
-
-
 def bounded_losses(losses: FloatArray, name: str) -> FloatArray:
     """`losses` without the rounding that takes them out of [−1, 1].
 
@@ -145,7 +138,7 @@ class LinearBandit(FixedFeatures):
     ) -> None:
         super().__init__(features)
         self.parameter = checks.array(parameter, "parameter", shape=(self.dim,)).copy()
-        self.noise = nonnegative(noise, "noise")
+        self.noise = checks.nonnegative(noise, "noise")
         self.loss_bound = np.inf if self.noise > 0 else 1.0
         self.means = bounded_losses(self.features @ self.parameter, "parameter")
         self._losses = self.means.reshape(1, -1)

@@ -33,7 +33,7 @@ from ...core.checks import FloatArray, IntArray
 from ...core.environment import BanditFeedback
 from ...core.guarantee import Pathwise
 from ...core.learner import Learner
-from .environments import feature_matrix, nonnegative
+from .environments import feature_matrix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -158,7 +158,7 @@ class LeastSquaresLearner(Learner):
         else:
             self.features = feature_matrix(features)
             self.n_arms, self.dim = self.features.shape
-        self.noise = nonnegative(noise, "noise")
+        self.noise = checks.nonnegative(noise, "noise")
         self.regularization = checks.positive(regularization, "regularization")
 
     def reset(self, n_replications: int, horizon: int, rng: np.random.Generator) -> None:
