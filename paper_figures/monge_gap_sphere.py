@@ -42,6 +42,7 @@ POLE, CAPS = "toward the pole", "cap to two caps"
 PROBLEMS = {POLE: sphere_toward_pole(0.8), CAPS: sphere_caps()}
 FIVE, FIFTH, SHOWN = 5.0, 1.2, 150
 LEAST = 1e-3  # gaps of a sample can vanish
+EXACT = 1e-6  # to which exact gaps are known
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def measured(data: Data, problem: str, method: str, column: str) -> FloatArray:
 def ratios(data: Data, problem: str, column: str) -> FloatArray:
     """With the gap over without, one a seed; below LEAST they count as that."""
     with_gap, without = (measured(data, problem, method, column) for method in (GAP, BARE))
+    if column == "gap":  # rounding is no gap: where neither map has one, neither is smaller
+        with_gap, without = np.maximum(with_gap, EXACT), np.maximum(without, EXACT)
     return np.maximum(with_gap / without, LEAST)
 
 
@@ -178,12 +181,12 @@ def at_most_for_both(statement: str, column: str, limit: float) -> Claim[Data]:
 
 def not_negative(data: Data) -> Outcome:
     least = min(float(measured(data, *key, "gap").min()) for key in data)
-    return at_least(least, least, least, -1e-6, "the least exact gap")
+    return at_least(least, least, least, -EXACT, "the least exact gap")
 
 
 def true_map(data: Data) -> Outcome:
     largest = float(measured(data, POLE, GAP, "true gap").max())
-    return at_most(largest, largest, largest, 1e-6, "largest exact gap of the known map")
+    return at_most(largest, largest, largest, EXACT, "largest exact gap of the known map")
 
 
 def nearer(data: Data) -> Outcome:

@@ -131,11 +131,12 @@ def worse_with_the_gap(data: Any) -> Any:
 
 
 def off_the_sphere(data: Any) -> Any:
-    """Gaps, divergences and errors a hundred times as large; gaps below 0 for one seed."""
+    """Gaps, divergences and errors a hundred times as large; gaps of one problem below 0."""
+    below = next(iter(data))[0]
     return {
         (problem, method): [
             table.assign(
-                gap=(-1) ** seed * worse,
+                gap=-worse if problem == below else worse,
                 uvp=worse,
                 fit=worse,
                 divergence=worse,
